@@ -1,0 +1,1 @@
+//! The command line: a client over HTTP and offline work on audit logs.

@@ -1,0 +1,1 @@
+//! The boundary: the only code that holds plaintext keys.

@@ -1,0 +1,1 @@
+//! One Managed HSM: one method per operation.

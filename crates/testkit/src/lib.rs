@@ -1,0 +1,1 @@
+//! A server on loopback, an issuer, a clock and faults, for tests.

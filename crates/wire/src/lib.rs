@@ -1,0 +1,1 @@
+//! Azure's JSON, URLs and error bodies, and the route table.
