@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     Cause, Commit, CommitError, Entry, OpenError, Page, Path, Prefix, ReadError, Revision, Store, Watch, WatchError,
 };
-pub use disk::Disk;
-use disk::{Gauge, Memory};
+use disk::Gauge;
+pub use disk::{Disk, Memory};
 use history::History;
 use tables::{Failure, Snapshot};
 use writer::{Request, Writer};

@@ -12,7 +12,7 @@ pub enum CommitError {
     /// An expectation did not hold; nothing is written. Read again and decide anew.
     #[error("{path} is not as expected")]
     Conflict {
-        /// The first path that is not as expected.
+        /// The first path, in the order of the commit's expectations, that is not as expected.
         path: Path,
     },
     /// The disk is full; nothing is written. Works again, without a restart, once there is space.

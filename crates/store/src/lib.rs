@@ -56,6 +56,6 @@ mod path;
 
 pub use commit::{Commit, Expect, LimitError, MAX_COMMIT_BYTES, MAX_EXPECTATIONS, MAX_WRITES, Revision, Write};
 pub use contract::{Entry, Event, Feed, MAX_PAGE_BYTES, Page, Store, Watch};
-pub use embedded::{Disk, Embedded};
+pub use embedded::{Disk, Embedded, Memory};
 pub use error::{Cause, CommitError, OpenError, ReadError, WatchError};
 pub use path::{MAX_PATH, Path, PathError, Prefix};

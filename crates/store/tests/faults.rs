@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use faulty::{Fault, Faulty};
-use store::{Commit, CommitError, Embedded, Path, Prefix, ReadError, Revision, Store, Write};
+use store::{Commit, CommitError, Embedded, Path, Prefix, ReadError, Revision, Store, WatchError, Write};
 
 /// Rounds of commits, and commits at the same time in each.
 const ROUNDS: usize = 6;
@@ -210,6 +210,7 @@ impl Story {
             assert!(outcome.is_ok(), "{outcome:?}");
         }
         self.check("at the end");
+        self.check_watch();
         self.store = None;
         self.store = Some(Embedded::on(self.disk.clone()).unwrap());
         self.check("after opening again");
@@ -236,6 +237,27 @@ impl Story {
         assert_eq!(shared.map(|entry| entry.revision).as_ref(), last, "{when}");
         let revision = block_on(self.store().list(&Prefix::all(), None, 1)).unwrap().revision;
         assert_eq!(revision, last.copied().unwrap_or_default(), "{when}");
+    }
+
+    /// A watch tells of every commit that is there, and of no other, in revision order.
+    fn check_watch(&self) {
+        let mut expected: Vec<Revision> = self.outcomes.iter().filter_map(|outcome| outcome.clone().ok()).collect();
+        expected.sort();
+        block_on(async {
+            // After a loss of power, the history begins with what this store has written.
+            let oldest = match self.store().watch(&Prefix::all(), Revision(1)).await {
+                Ok(_) => Revision(1),
+                Err(WatchError::Compacted { oldest }) => oldest,
+                Err(error) => panic!("{error}"),
+            };
+            expected.retain(|revision| *revision >= oldest);
+            assert!(expected.len() >= ROUNDS * AT_ONCE);
+            let mut watch = self.store().watch(&Prefix::all(), oldest).await.unwrap();
+            for expected in expected {
+                let event = watch.next().await.unwrap();
+                assert_eq!((event.revision, event.writes.len()), (expected, 4));
+            }
+        });
     }
 
     /// The revision of a commit, if it is there.

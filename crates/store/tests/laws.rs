@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use store::laws::Place;
-use store::{Disk, Embedded, Store};
-
-mod faulty;
+use store::{Embedded, Memory, Store};
 
 /// A store in a file, in a folder that lives as long as its place.
 fn in_a_file() -> Place {
@@ -20,7 +18,7 @@ fn in_a_file() -> Place {
 
 /// A store on a disk in memory, which is lost with its place only.
 fn in_memory() -> Place {
-    let disk: Arc<dyn Disk> = Arc::new(faulty::Faulty::default());
+    let disk = Arc::new(Memory::default());
     Box::new(move || {
         let disk = disk.clone();
         Box::pin(async move { Arc::new(Embedded::on(disk).unwrap()) as Arc<dyn Store> })

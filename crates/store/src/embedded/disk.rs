@@ -49,9 +49,9 @@ impl Disk for std::fs::File {
     }
 }
 
-/// Bytes that are durable for as long as they live.
+/// A disk in memory: durable for as long as it lives, so that a store on it can be closed and opened again.
 #[derive(Debug, Default)]
-pub(super) struct Memory(RwLock<Vec<u8>>);
+pub struct Memory(RwLock<Vec<u8>>);
 
 impl Memory {
     pub(super) fn bytes(&self) -> Vec<u8> {
