@@ -1,0 +1,220 @@
+//! Deleted keys: read, recovered, purged by hand and by time.
+
+use std::sync::Arc;
+
+use model::deleted_keys::PurgeProtection;
+use model::{KeyName, KeyVersion, Operation, UnixTime};
+
+use crate::admission::scope_of;
+use crate::error::Error;
+use crate::keys::{KeyVersionState, names_after, page};
+use crate::records::Deletion;
+use crate::view::{Effect, Key, State};
+use crate::writer::{Planned, WRITES_PER_CHANGE};
+use crate::{Call, Inner, Pool};
+
+/// A deleted key, shown by its latest version.
+#[derive(Clone)]
+pub struct DeletedKeyVersion {
+    /// The key as it was.
+    pub key: KeyVersionState,
+    /// When it was deleted.
+    pub deleted: UnixTime,
+    /// When it is purged by itself.
+    pub scheduled_purge: UnixTime,
+}
+
+impl DeletedKeyVersion {
+    pub(crate) fn latest(key: &Key, deletion: Deletion) -> Result<Self, Error> {
+        let (version, sealed) = key.version(None)?;
+        let state = KeyVersionState { name: key.name.clone(), version, sealed };
+        Ok(Self { key: state, deleted: deletion.at, scheduled_purge: deletion.purge_at })
+    }
+}
+
+impl Pool {
+    /// A deleted key.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::NotPermitted`].
+    ///
+    /// Source: keys document, operation `getDeletedKey`.
+    pub async fn deleted_key(&self, call: &Call, name: &KeyName) -> Result<DeletedKeyVersion, Error> {
+        let operation = Operation::GetDeletedKey;
+        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+            let state = permit.state();
+            let (key, deletion) = state.deleted(name)?;
+            DeletedKeyVersion::latest(key, deletion)
+        })
+        .await
+    }
+
+    /// Up to `limit` deleted keys whose names follow `after`, and whether there are more.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`].
+    ///
+    /// Source: keys document, operation `getDeletedKeys`.
+    pub async fn deleted_keys(
+        &self,
+        call: &Call,
+        after: Option<&KeyName>,
+        limit: usize,
+    ) -> Result<(Vec<DeletedKeyVersion>, bool), Error> {
+        let operation = Operation::ListDeletedKeys;
+        self.admitted(call, operation, scope_of(operation, None), async |permit| {
+            let state = permit.state();
+            let deleted = names_after(&state, after).filter(|key| !key.purging).filter_map(|key| {
+                let deletion = key.deleted?;
+                DeletedKeyVersion::latest(key, deletion).ok()
+            });
+            Ok(page(deleted, limit))
+        })
+        .await
+    }
+
+    /// Brings a deleted key back with all its versions.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::NotPermitted`].
+    ///
+    /// Source: keys document, operation `recoverDeletedKey`.
+    pub async fn recover_deleted_key(&self, call: &Call, name: &KeyName) -> Result<KeyVersionState, Error> {
+        let operation = Operation::RecoverDeletedKey;
+        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+            let (pool, name) = (self.clone(), name.clone());
+            permit
+                .commit(move |state| {
+                    let (key, deletion) = state.deleted(&name)?;
+                    let answer = DeletedKeyVersion::latest(key, deletion)?.key;
+                    let next = Key { deleted: None, ..Key::clone(key) };
+                    let writes = vec![pool.0.key_write(&next, state.sequence + 1)?];
+                    Ok((Planned { writes, effects: vec![Effect::Key(Arc::new(next))] }, answer))
+                })
+                .await
+        })
+        .await
+    }
+
+    /// Destroys a deleted key: its sealing key and all its versions.
+    ///
+    /// # Errors
+    /// [`Error::PurgeProtected`], [`Error::NotFound`]; [`Error::NotPermitted`].
+    ///
+    /// Source: keys document, operation `purgeDeletedKey`.
+    pub async fn purge_deleted_key(&self, call: &Call, name: &KeyName) -> Result<(), Error> {
+        let operation = Operation::PurgeDeletedKey;
+        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+            permit.state().deleted(name)?;
+            if self.0.properties.purge_protection == PurgeProtection::On {
+                return Err(Error::PurgeProtected);
+            }
+            let (pool, wanted) = (self.clone(), name.clone());
+            let more = permit
+                .commit(move |state| {
+                    state.deleted(&wanted)?;
+                    pool.0.purge_step(state, &wanted)
+                })
+                .await?;
+            if more { self.finish_purge(name, Cause::Request).await } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// Purges what the retention has run out for, and finishes purges that a crash cut short. To be called every few
+    /// seconds; does nothing when there is nothing to do.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the store or the log cannot be written; the next call goes on.
+    pub async fn purge_due(&self) -> Result<(), Error> {
+        let now = self.0.clock.now();
+        let due: Vec<(KeyName, Cause)> = {
+            let state = self.0.view.read();
+            let cause = |key: &Key| match key.deleted {
+                _ if key.purging => Some(Cause::Request),
+                Some(deletion) if deletion.purge_at <= now => Some(Cause::Retention),
+                _ => None,
+            };
+            state.keys.values().filter_map(|key| Some((key.name.clone(), cause(key)?))).collect()
+        };
+        for (name, cause) in due {
+            self.finish_purge(&name, cause).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes steps of a purge until the key is gone. Each is recorded as the pool's own.
+    async fn finish_purge(&self, name: &KeyName, cause: Cause) -> Result<(), Error> {
+        loop {
+            let (pool, wanted, now) = (self.clone(), name.clone(), self.0.clock.now());
+            let plan = move |state: &State| {
+                let still_due = state.keys.get(&wanted).is_some_and(|key| {
+                    key.purging || (cause == Cause::Retention && key.deleted.is_some_and(|d| d.purge_at <= now))
+                });
+                if !still_due {
+                    return Err(Error::Contention);
+                }
+                pool.0.purge_step(state, &wanted)
+            };
+            let record = self.0.own_record(Operation::PurgeDeletedKey, name, cause.reason());
+            match self.0.writer.commit(record, plan).await {
+                Ok((committed, more)) => {
+                    self.0.deliver(committed).await?;
+                    if !more {
+                        return Ok(());
+                    }
+                }
+                // Recovered or gone meanwhile.
+                Err(Error::Contention) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Why the pool purges by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Someone asked, and it takes more than one commit.
+    Request,
+    /// The retention ended.
+    Retention,
+}
+
+impl Cause {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Request => "the rest of a purge that was asked for",
+            Self::Retention => "the end of the retention",
+        }
+    }
+}
+
+impl Inner {
+    /// One commit of a purge: removes as many versions as fit, the name's record with the last. Says whether there is
+    /// more to do.
+    fn purge_step(&self, state: &State, name: &KeyName) -> Result<(Planned, bool), Error> {
+        let key = state.keys.get(name).ok_or(Error::Contention)?;
+        let fit = WRITES_PER_CHANGE - 1;
+        let (going, staying): (Vec<_>, Vec<_>) =
+            key.versions.iter().cloned().enumerate().partition(|(at, _)| *at < fit);
+        for (_, (_, sealed)) in &going {
+            self.module.forget(sealed);
+        }
+        let mut writes: Vec<_> = going
+            .into_iter()
+            .map(|(_, (version, _)): (usize, (KeyVersion, _))| (self.paths.key_version(&key.name, version), None))
+            .collect();
+        if staying.is_empty() {
+            writes.push((self.paths.key(&key.name), None));
+            return Ok((Planned { writes, effects: vec![Effect::KeyGone(key.name.clone())] }, false));
+        }
+        let next = Key {
+            versions: staying.into_iter().map(|(_, version)| version).collect(),
+            purging: true,
+            ..Key::clone(key)
+        };
+        writes.push(self.key_write(&next, state.sequence + 1)?);
+        Ok((Planned { writes, effects: vec![Effect::Key(Arc::new(next))] }, true))
+    }
+}

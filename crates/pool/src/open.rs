@@ -1,0 +1,281 @@
+//! Opening a pool: everything is read, authenticated and compared with the head before anything is served.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crypto_module::{Head, Module};
+use model::PoolName;
+use model::rbac::Access;
+use model::settings::Settings;
+use store::{Entry, ReadError, Store};
+
+use crate::clock::Clock;
+use crate::founding::Properties;
+use crate::paths::{Kind, Paths};
+use crate::records::{
+    KeyRecord, OutboxRecord, PropertiesRecord, RoleAssignmentRecord, RoleDefinitionRecord, SettingsRecord, Unreadable,
+    decode,
+};
+use crate::view::{Key, Quotas, State, View};
+use crate::writer::{Committed, Writer, channel, head_line};
+use crate::{Directory, Inner, Pool, keys};
+
+/// Entries read from the store at a time.
+const PAGE: usize = 1000;
+
+/// What a pool is opened from.
+pub struct Parts {
+    /// The pool's name.
+    pub name: PoolName,
+    /// The name of this node, for the audit records.
+    pub node: Arc<str>,
+    /// Where its sealed values lie.
+    pub store: Arc<dyn Store>,
+    /// What holds its keys.
+    pub module: Arc<dyn Module>,
+    /// Its audit log on this node.
+    pub log: audit::Log,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
+    /// The most it holds.
+    pub quotas: Quotas,
+    /// Who knows the groups of a principal, if anyone is configured.
+    pub directory: Option<Arc<dyn Directory>>,
+}
+
+/// Why a pool cannot be opened. Nothing is served then.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store holds no such pool.
+    #[error("the store holds no pool of this name")]
+    Absent,
+    /// The store cannot be read.
+    #[error("the store cannot be read")]
+    Store(#[from] ReadError),
+    /// A stored value was changed, moved or replaced outside the program.
+    #[error("the value at {path} is not the one that was written there")]
+    Tampered {
+        /// Where it lies.
+        path: String,
+    },
+    /// Values are missing, were put back to an earlier state, or were added outside the program.
+    #[error("the stored values are not those that the pool's head stands for")]
+    HeadMismatch,
+    /// The whole store was put back to an earlier state than the audit log remembers.
+    #[error("the store stands at change {found}, but the audit log has seen change {seen}")]
+    RolledBack {
+        /// The store's head.
+        found: u64,
+        /// The newest head in a signed checkpoint.
+        seen: u64,
+    },
+    /// A value was written by another version of the program.
+    #[error("the value at {path} was written by another version of the program")]
+    OtherVersion {
+        /// Where it lies.
+        path: String,
+    },
+}
+
+impl Pool {
+    /// Reads the pool, checks it against its head and the head against the audit log, and starts its writer. Must be
+    /// called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the first thing that is wrong.
+    pub async fn open(parts: Parts) -> Result<Self, OpenError> {
+        let paths = Paths::new(&parts.name);
+        let loaded = Loading::new(&paths, &*parts.module).read(&*parts.store).await?;
+        let (head, head_revision) = loaded.head.ok_or(OpenError::Absent)?;
+        if !head.matches(loaded.elements.values()) {
+            return Err(OpenError::HeadMismatch);
+        }
+        let seen = remembered_head(&parts.log);
+        if head.sequence() < seen {
+            return Err(OpenError::RolledBack { found: head.sequence(), seen });
+        }
+        parts.log.set_extension(head_line(head.sequence()));
+
+        let (handle, inbox) = channel();
+        let inner = Arc::new(Inner {
+            name: parts.name,
+            node: parts.node,
+            paths: paths.clone(),
+            properties: loaded.properties.ok_or(OpenError::HeadMismatch)?,
+            module: parts.module.clone(),
+            view: View::new(State {
+                sequence: head.sequence(),
+                keys: loaded.keys,
+                access: Access::new(loaded.roles, loaded.assignments),
+                settings: loaded.settings,
+            }),
+            writer: handle,
+            log: parts.log,
+            clock: parts.clock,
+            quotas: parts.quotas,
+            directory: parts.directory,
+            first_creations: keys::FirstCreations::default(),
+        });
+        let writer = Writer {
+            paths,
+            store: parts.store,
+            module: parts.module,
+            head,
+            head_revision,
+            elements: loaded.elements,
+            undelivered: loaded.outbox,
+            delivered: Vec::new(),
+            unresolved: None,
+        };
+        tokio::spawn(writer.run(inbox, Arc::downgrade(&inner)));
+        inner.writer.deliver();
+        Ok(Self(inner))
+    }
+}
+
+/// The newest head that the log's checkpoint remembers; 0 if none.
+fn remembered_head(log: &audit::Log) -> u64 {
+    log.latest_checkpoint()
+        .iter()
+        .flat_map(|checkpoint| &checkpoint.extension)
+        .filter_map(|line| line.strip_prefix("head ")?.parse().ok())
+        .max()
+        .unwrap_or(0)
+}
+
+/// A pool half read.
+struct Loading<'a> {
+    paths: &'a Paths,
+    module: &'a dyn Module,
+    head: Option<(Head, store::Revision)>,
+    properties: Option<Properties>,
+    settings: Settings,
+    elements: HashMap<store::Path, crypto_module::Element>,
+    keys: BTreeMap<model::KeyName, Arc<Key>>,
+    /// The versions that each name's record lists, oldest first.
+    listed: Vec<(model::KeyName, Vec<model::KeyVersion>)>,
+    roles: Vec<model::rbac::RoleDefinition>,
+    assignments: Vec<model::rbac::RoleAssignment>,
+    outbox: Vec<Committed>,
+}
+
+impl<'a> Loading<'a> {
+    fn new(paths: &'a Paths, module: &'a dyn Module) -> Self {
+        Self {
+            paths,
+            module,
+            head: None,
+            properties: None,
+            settings: Settings::default(),
+            elements: HashMap::new(),
+            keys: BTreeMap::new(),
+            listed: Vec::new(),
+            roles: Vec::new(),
+            assignments: Vec::new(),
+            outbox: Vec::new(),
+        }
+    }
+
+    async fn read(mut self, store: &dyn Store) -> Result<Self, OpenError> {
+        // Names first, versions after: `keys/a` and `keys/a/<version>` are not neighbours in path order, since
+        // `keys/a-b` lies between them.
+        let mut versions = Vec::new();
+        let mut after = None;
+        loop {
+            let page = store.list(&self.paths.all(), after.as_ref(), PAGE).await?;
+            after = page.entries.last().map(|entry| entry.path.clone());
+            for entry in page.entries {
+                match self.paths.kind(&entry.path) {
+                    None => return Err(OpenError::OtherVersion { path: entry.path.as_str().to_owned() }),
+                    Some(Kind::KeyVersion(_)) => {
+                        self.note(&entry);
+                        versions.push(entry);
+                    }
+                    Some(kind) => self.take(kind, &entry)?,
+                }
+            }
+            if !page.more {
+                break;
+            }
+        }
+        self.take_versions(versions)?;
+        Ok(self)
+    }
+
+    fn note(&mut self, entry: &Entry) {
+        let element = self.module.element(entry.path.as_str(), &entry.value);
+        self.elements.insert(entry.path.clone(), element);
+    }
+
+    fn take(&mut self, kind: Kind, entry: &Entry) -> Result<(), OpenError> {
+        match kind {
+            Kind::Root => return Ok(()),
+            Kind::Head => {
+                let head = self.module.open_head(&entry.value).map_err(|_| tampered(entry))?;
+                self.head = Some((head, entry.revision));
+                return Ok(());
+            }
+            _ => self.note(entry),
+        }
+        let (_, value) =
+            self.module.open_value(entry.path.as_str(), &entry.value).map_err(|_| tampered(entry))?;
+        let other_version = |_: Unreadable| OpenError::OtherVersion { path: entry.path.as_str().to_owned() };
+        match kind {
+            Kind::Properties => {
+                let record: PropertiesRecord = decode(&value).map_err(other_version)?;
+                self.properties = Some(Properties::from_record(&record).map_err(other_version)?);
+            }
+            Kind::Settings => {
+                let record: SettingsRecord = decode(&value).map_err(other_version)?;
+                self.settings = Settings {
+                    allow_key_management_operations_through_arm: record.allow_key_management_operations_through_arm,
+                };
+            }
+            Kind::Key => {
+                let record: KeyRecord = decode(&value).map_err(other_version)?;
+                let (key, versions) = keys::from_record(&record).map_err(other_version)?;
+                self.listed.push((key.name.clone(), versions));
+                self.keys.insert(key.name.clone(), Arc::new(key));
+            }
+            Kind::RoleDefinition => {
+                let record: RoleDefinitionRecord = decode(&value).map_err(other_version)?;
+                self.roles.push(record.role().map_err(other_version)?);
+            }
+            Kind::RoleAssignment => {
+                let record: RoleAssignmentRecord = decode(&value).map_err(other_version)?;
+                self.assignments.push(record.assignment().map_err(other_version)?);
+            }
+            Kind::Outbox => {
+                let OutboxRecord { since, record } = decode(&value).map_err(other_version)?;
+                self.outbox.push(Committed { outbox: entry.path.clone(), record, since });
+            }
+            Kind::Root | Kind::Head | Kind::KeyVersion(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Hangs each version on its key, in the order that the key's record gives. The two must name the same versions.
+    fn take_versions(&mut self, entries: Vec<Entry>) -> Result<(), OpenError> {
+        let mut found: HashMap<store::Path, Entry> =
+            entries.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
+        for (name, versions) in std::mem::take(&mut self.listed) {
+            let key = self.keys.get_mut(&name).and_then(Arc::get_mut).ok_or(OpenError::HeadMismatch)?;
+            let key_path = self.paths.key(&name);
+            key.versions.reserve_exact(versions.len());
+            for version in versions {
+                let path = self.paths.key_version(&name, version);
+                let entry = found.remove(&path).ok_or(OpenError::HeadMismatch)?;
+                let sealed = self
+                    .module
+                    .load(path.as_str(), key_path.as_str(), &key.sealing_key, entry.value.clone())
+                    .map_err(|_| tampered(&entry))?;
+                key.versions.push((version, sealed));
+            }
+        }
+        if found.is_empty() { Ok(()) } else { Err(OpenError::HeadMismatch) }
+    }
+}
+
+fn tampered(entry: &Entry) -> OpenError {
+    OpenError::Tampered { path: entry.path.as_str().to_owned() }
+}

@@ -1,0 +1,103 @@
+//! Rotation: the policy of a key, and new versions made by it.
+
+use std::sync::Arc;
+
+use model::rotation::RotationPolicy;
+use model::{Attributes, KeyName, Operation, UnixTime};
+
+use crate::admission::scope_of;
+use crate::error::Error;
+use crate::keys::{Attempt, KeyVersionState, Made, exponent_of};
+use crate::view::{Effect, Key};
+use crate::writer::Planned;
+use crate::{Call, Pool};
+
+/// A key's rotation policy, and when it was set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredPolicy {
+    /// What it says.
+    pub policy: RotationPolicy,
+    /// When the key first got one.
+    pub created: UnixTime,
+    /// When it was last replaced.
+    pub updated: UnixTime,
+}
+
+impl Pool {
+    /// The rotation policy of `name`; `None` if it never got one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without a live key of the name; [`Error::NotPermitted`].
+    ///
+    /// Source: keys document, operation `getKeyRotationPolicy`.
+    pub async fn rotation_policy(&self, call: &Call, name: &KeyName) -> Result<Option<StoredPolicy>, Error> {
+        let operation = Operation::GetRotationPolicy;
+        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+            Ok(permit.state().live(name)?.rotation.clone())
+        })
+        .await
+    }
+
+    /// Replaces the rotation policy of `name`. An empty policy takes it away.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without a live key of the name; [`Error::NotPermitted`].
+    ///
+    /// Source: keys document, operation `updateKeyRotationPolicy`.
+    pub async fn set_rotation_policy(
+        &self,
+        call: &Call,
+        name: &KeyName,
+        policy: RotationPolicy,
+    ) -> Result<StoredPolicy, Error> {
+        let operation = Operation::SetRotationPolicy;
+        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+            let (pool, name, now) = (self.clone(), name.clone(), permit.now());
+            permit
+                .commit(move |state| {
+                    let key = state.live(&name)?;
+                    let created = key.rotation.as_ref().map_or(now, |stored| stored.created);
+                    let stored = StoredPolicy { policy: policy.clone(), created, updated: now };
+                    let rotation = (!policy.is_empty()).then(|| stored.clone());
+                    let next = Key { rotation, ..Key::clone(key) };
+                    let writes = vec![pool.0.key_write(&next, state.sequence + 1)?];
+                    Ok((Planned { writes, effects: vec![Effect::Key(Arc::new(next))] }, stored))
+                })
+                .await
+        })
+        .await
+    }
+
+    /// Makes a new version of `name` like its latest one: same type, size, operations, tags. With a policy that says
+    /// how long versions live, the new one expires then; otherwise it does not.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Quota`], [`Error::Calendar`], [`Error::Busy`]; [`Error::NotPermitted`].
+    ///
+    /// Source: keys document, operation `rotateKey`.
+    pub async fn rotate(&self, call: &Call, name: &KeyName) -> Result<KeyVersionState, Error> {
+        let operation = Operation::RotateKey;
+        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+            self.make_version(permit, name, async |attempt: &Attempt| {
+                let (latest, policy) = {
+                    let state = permit.state();
+                    let key = state.live(name)?;
+                    (key.version(None)?.1, key.rotation.clone())
+                };
+                let now = permit.now();
+                let expires = match policy.as_ref().and_then(|stored| stored.policy.expiry()) {
+                    Some(period) => Some(period.after(now).ok_or(Error::Calendar)?),
+                    None => None,
+                };
+                let mut facts = latest.facts().clone();
+                facts.attributes =
+                    Attributes { enabled: true, not_before: None, expires, created: now, updated: now };
+                let exponent = exponent_of(latest.public());
+                let sealed = attempt.generate(permit, latest.kind(), exponent, facts).await?;
+                Ok(Made { sealed, of: Some((latest, policy)) })
+            })
+            .await
+        })
+        .await
+    }
+}

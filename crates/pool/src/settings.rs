@@ -1,0 +1,54 @@
+//! The pool's settings.
+
+use model::Operation;
+use model::settings::{Setting, Settings};
+
+use crate::admission::scope_of;
+use crate::error::Error;
+use crate::records::{SettingsRecord, encode};
+use crate::view::Effect;
+use crate::writer::{Planned, module_failed};
+use crate::{Call, Pool};
+
+impl Pool {
+    /// All settings. `operation` is the list or the reading of one.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`].
+    ///
+    /// Source: settings document, operations `getSettings` and `getSetting`.
+    pub async fn settings(&self, call: &Call, operation: Operation) -> Result<Settings, Error> {
+        self.admitted(call, operation, scope_of(operation, None), async |permit| Ok(permit.state().settings)).await
+    }
+
+    /// Changes one setting and returns them all.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`].
+    ///
+    /// Source: settings document, operation `updateSetting`.
+    pub async fn update_setting(&self, call: &Call, setting: Setting, value: bool) -> Result<Settings, Error> {
+        let operation = Operation::UpdateSetting;
+        self.admitted(call, operation, scope_of(operation, None), async |permit| {
+            let pool = self.clone();
+            permit
+                .commit(move |state| {
+                    let settings = state.settings.with(setting, value);
+                    let record = SettingsRecord {
+                        allow_key_management_operations_through_arm: settings
+                            .allow_key_management_operations_through_arm,
+                    };
+                    let path = pool.0.paths.settings();
+                    let sealed = pool
+                        .0
+                        .module
+                        .seal_value(path.as_str(), state.sequence + 1, &encode(&record))
+                        .map_err(module_failed)?;
+                    let writes = vec![(path, Some(sealed))];
+                    Ok((Planned { writes, effects: vec![Effect::Settings(settings)] }, settings))
+                })
+                .await
+        })
+        .await
+    }
+}

@@ -1,0 +1,136 @@
+//! What the pool knows, in memory: everything a read or a cryptographic operation needs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use crypto_module::SealedKey;
+use model::rbac::Access;
+use model::settings::Settings;
+use model::{KeyName, KeyVersion};
+
+use crate::error::{Error, Missing};
+use crate::records::Deletion;
+use crate::rotation::StoredPolicy;
+
+/// The most a pool holds.
+///
+/// Source: product article on service limits, for the defaults.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quotas {
+    /// Keys, deleted ones included.
+    pub keys: usize,
+    /// Versions of one key.
+    pub versions: usize,
+    /// Custom role definitions.
+    pub role_definitions: usize,
+    /// Role assignments at `/`, and again at `/keys`.
+    pub assignments: usize,
+    /// Role assignments at one key.
+    pub assignments_per_key: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { keys: 5000, versions: 100, role_definitions: 50, assignments: 50, assignments_per_key: 10 }
+    }
+}
+
+/// One key with all its versions. Replaced, never changed in place.
+#[derive(Clone)]
+pub(crate) struct Key {
+    pub(crate) name: KeyName,
+    pub(crate) sealing_key: Bytes,
+    /// Oldest first; never empty but while a purge runs.
+    pub(crate) versions: Vec<(KeyVersion, SealedKey)>,
+    pub(crate) deleted: Option<Deletion>,
+    pub(crate) purging: bool,
+    pub(crate) rotation: Option<StoredPolicy>,
+}
+
+impl Key {
+    /// The version asked for, or the latest.
+    pub(crate) fn version(&self, version: Option<KeyVersion>) -> Result<(KeyVersion, SealedKey), Error> {
+        match version {
+            None => self.versions.last(),
+            Some(wanted) => self.versions.iter().find(|(version, _)| *version == wanted),
+        }
+        .cloned()
+        .ok_or_else(|| Error::NotFound(Missing::Key(self.name.clone())))
+    }
+}
+
+/// The pool at one moment.
+pub(crate) struct State {
+    /// The sequence number of the head it belongs to: counts the changes.
+    pub(crate) sequence: u64,
+    pub(crate) keys: BTreeMap<KeyName, Arc<Key>>,
+    pub(crate) access: Access,
+    pub(crate) settings: Settings,
+}
+
+impl State {
+    /// The key of this name, if it is live.
+    pub(crate) fn live(&self, name: &KeyName) -> Result<&Arc<Key>, Error> {
+        self.keys
+            .get(name)
+            .filter(|key| key.deleted.is_none())
+            .ok_or_else(|| Error::NotFound(Missing::Key(name.clone())))
+    }
+
+    /// The key of this name, if it is deleted and not already going.
+    pub(crate) fn deleted(&self, name: &KeyName) -> Result<(&Arc<Key>, Deletion), Error> {
+        self.keys
+            .get(name)
+            .filter(|key| !key.purging)
+            .and_then(|key| key.deleted.map(|deletion| (key, deletion)))
+            .ok_or_else(|| Error::NotFound(Missing::DeletedKey(name.clone())))
+    }
+
+    /// The key of this name if it is live, nothing if the name is free.
+    pub(crate) fn writable(&self, name: &KeyName) -> Result<Option<&Arc<Key>>, Error> {
+        match self.keys.get(name) {
+            Some(key) if key.purging => Err(Error::BeingPurged(name.clone())),
+            Some(key) if key.deleted.is_some() => Err(Error::DeletedButRecoverable(name.clone())),
+            found => Ok(found),
+        }
+    }
+}
+
+/// What a committed change does to the state.
+pub(crate) enum Effect {
+    Key(Arc<Key>),
+    KeyGone(KeyName),
+    Access(Access),
+    Settings(Settings),
+}
+
+/// The newest state, shared. Its lock is held for look-ups and replacements only, never across a wait.
+pub(crate) struct View(RwLock<State>);
+
+impl View {
+    pub(crate) fn new(state: State) -> Self {
+        Self(RwLock::new(state))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn apply(&self, effects: Vec<Effect>) {
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        state.sequence += 1;
+        for effect in effects {
+            match effect {
+                Effect::Key(key) => {
+                    state.keys.insert(key.name.clone(), key);
+                }
+                Effect::KeyGone(name) => {
+                    state.keys.remove(&name);
+                }
+                Effect::Access(access) => state.access = access,
+                Effect::Settings(settings) => state.settings = settings,
+            }
+        }
+    }
+}

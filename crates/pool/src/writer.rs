@@ -1,0 +1,285 @@
+//! The one writer of a pool: gives changes their order and commits each with its record and the next head.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use audit::Record;
+use bytes::Bytes;
+use crypto_module::{Element, Head, Module};
+use store::{Commit, CommitError, Expect, Path, Revision, Store, Write};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Inner;
+use crate::admission::outbox_path;
+use crate::error::Error;
+use crate::paths::Paths;
+use crate::records::{OutboxRecord, encode};
+use crate::view::{Effect, State};
+
+/// Changes that may wait for their turn.
+const QUEUE: usize = 1024;
+/// Writes of one change, so that head, outbox entry and deletions of delivered entries fit beside them.
+pub(crate) const WRITES_PER_CHANGE: usize = 48;
+/// Delivered outbox entries deleted beside one change.
+const CLEANED_PER_COMMIT: usize = 12;
+/// Records that may wait in the outbox for a log that cannot be written, before changes are refused.
+const UNDELIVERED_LIMIT: usize = 1000;
+/// How often an unknown outcome is read back before the change is given up as unavailable.
+const READ_BACK_TRIES: u32 = 10;
+
+/// What a change writes, and what it does to the state once it is durable.
+#[derive(Default)]
+pub(crate) struct Planned {
+    /// New values by path; `None` deletes. At most [`WRITES_PER_CHANGE`].
+    pub(crate) writes: Vec<(Path, Option<Bytes>)>,
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// A change that is durable and applied; its record still has to reach the log.
+pub(crate) struct Committed {
+    pub(crate) outbox: Path,
+    pub(crate) record: Record,
+    /// The log's size before the commit.
+    pub(crate) since: u64,
+}
+
+type Plan = Box<dyn FnMut(&State) -> Result<Planned, Error> + Send>;
+
+enum Job {
+    Change { record: Box<Record>, plan: Plan, done: oneshot::Sender<Result<Committed, Error>> },
+    Delivered(Path),
+    Undelivered(Box<Committed>),
+    Deliver,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(crate) struct Handle(mpsc::Sender<Job>);
+
+impl Handle {
+    /// Plans and commits one change; see [`crate::Permit::commit`].
+    pub(crate) async fn commit<T, P>(&self, record: Record, mut plan: P) -> Result<(Committed, T), Error>
+    where
+        T: Send + 'static,
+        P: FnMut(&State) -> Result<(Planned, T), Error> + Send + 'static,
+    {
+        let slot = Arc::new(Mutex::new(None));
+        let output = slot.clone();
+        let plan: Plan = Box::new(move |state| {
+            let (planned, value) = plan(state)?;
+            *output.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            Ok(planned)
+        });
+        let (done, outcome) = oneshot::channel();
+        let job = Job::Change { record: Box::new(record), plan, done };
+        self.0.try_send(job).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Error::Busy,
+            mpsc::error::TrySendError::Closed(_) => Error::Unavailable { what: "the store" },
+        })?;
+        let committed = outcome.await.map_err(|_| Error::Unavailable { what: "the store" })??;
+        let value = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        value.map(|value| (committed, value)).ok_or(Error::Internal)
+    }
+
+    /// The entry's record stands in the log: a later commit may delete the entry.
+    pub(crate) fn delivered(&self, outbox: Path) {
+        // A full queue only means that the entry is found again, and recognised, when the pool is next opened.
+        let _ = self.0.try_send(Job::Delivered(outbox));
+    }
+
+    /// The entry's record could not be appended; the writer tries again before its next change.
+    pub(crate) fn undelivered(&self, committed: Committed) {
+        let _ = self.0.try_send(Job::Undelivered(Box::new(committed)));
+    }
+
+    /// Tries to deliver what waits.
+    pub(crate) fn deliver(&self) {
+        let _ = self.0.try_send(Job::Deliver);
+    }
+}
+
+/// Everything the writer knows beyond the view.
+pub(crate) struct Writer {
+    pub(crate) paths: Paths,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) module: Arc<dyn Module>,
+    pub(crate) head: Head,
+    pub(crate) head_revision: Revision,
+    /// The element of every stored value, head and root apart.
+    pub(crate) elements: HashMap<Path, Element>,
+    /// Outbox entries found when the pool was opened, or refused by the log since.
+    pub(crate) undelivered: Vec<Committed>,
+    /// Outbox entries whose records stand in the log.
+    pub(crate) delivered: Vec<Path>,
+    /// A commit whose outcome is not known; nothing else is committed until it is.
+    pub(crate) unresolved: Option<InFlight>,
+}
+
+/// A commit on its way.
+pub(crate) struct InFlight {
+    outbox: Path,
+    record: Record,
+    since: u64,
+    head: Head,
+    removed: Vec<Path>,
+    added: Vec<(Path, Element)>,
+    effects: Vec<Effect>,
+}
+
+/// Makes the channel to a writer that is not yet running.
+pub(crate) fn channel() -> (Handle, Inbox) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Handle(sender), Inbox(receiver))
+}
+
+/// The writer's end of the channel.
+pub(crate) struct Inbox(mpsc::Receiver<Job>);
+
+impl Writer {
+    /// Serves `inbox` until the pool is dropped.
+    pub(crate) async fn run(mut self, mut inbox: Inbox, pool: std::sync::Weak<Inner>) {
+        while let Some(job) = inbox.0.recv().await {
+            let Some(pool) = pool.upgrade() else { return };
+            match job {
+                Job::Change { record, plan, done } => {
+                    let outcome = self.change(&pool, *record, plan).await;
+                    if let Err(Ok(committed)) = done.send(outcome) {
+                        // Whoever asked is gone; the record still goes its way.
+                        self.undelivered.push(committed);
+                    }
+                }
+                Job::Delivered(path) => self.delivered.push(path),
+                Job::Undelivered(committed) => self.undelivered.push(*committed),
+                Job::Deliver => self.deliver(&pool).await,
+            }
+        }
+    }
+
+    async fn change(&mut self, pool: &Inner, record: Record, mut plan: Plan) -> Result<Committed, Error> {
+        self.resolve(pool).await?;
+        self.deliver(pool).await;
+        if self.undelivered.len() >= UNDELIVERED_LIMIT {
+            return Err(Error::Unavailable { what: "the audit log" });
+        }
+        let planned = plan(&pool.view.read())?;
+        let (commit, in_flight) = self.prepare(pool, record, planned)?;
+        match self.store.commit(commit).await {
+            Ok(revision) => Ok(self.applied(pool, in_flight, revision)),
+            Err(CommitError::OutcomeUnknown { .. }) => {
+                self.unresolved = Some(in_flight);
+                match self.resolve(pool).await? {
+                    Some(committed) => Ok(committed),
+                    None => Err(Error::Unavailable { what: "the store" }),
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store refused a change");
+                Err(Error::Unavailable { what: "the store" })
+            }
+        }
+    }
+
+    /// Puts a planned change, its outbox entry and the next head into one commit.
+    fn prepare(&mut self, pool: &Inner, mut record: Record, planned: Planned) -> Result<(Commit, InFlight), Error> {
+        debug_assert!(planned.writes.len() <= WRITES_PER_CHANGE);
+        record.change = Some(self.head.sequence() + 1);
+        let outbox = outbox_path(&self.paths, &record);
+        let since = pool.log.size();
+        let entry = OutboxRecord { since, record };
+        let sealed_entry = self.seal(&outbox, 1, &encode(&entry))?;
+        let OutboxRecord { record, .. } = entry;
+
+        let mut writes = planned.writes;
+        writes.push((outbox.clone(), Some(sealed_entry)));
+        let cleaned = self.delivered.len().min(CLEANED_PER_COMMIT);
+        writes.extend(self.delivered[..cleaned].iter().map(|path| (path.clone(), None)));
+
+        let (mut removed, mut added) = (Vec::new(), Vec::new());
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        let mut puts = Vec::with_capacity(writes.len() + 1);
+        for (path, value) in writes {
+            if let Some(element) = self.elements.get(&path) {
+                old.push(*element);
+            }
+            match value {
+                Some(value) => {
+                    let element = self.module.element(path.as_str(), &value);
+                    new.push(element);
+                    added.push((path.clone(), element));
+                    puts.push(Write::Put(path, value));
+                }
+                None => {
+                    removed.push(path.clone());
+                    puts.push(Write::Delete(path));
+                }
+            }
+        }
+        let (head, sealed_head) = self.module.advance_head(&self.head, &old, &new).map_err(module_failed)?;
+        puts.push(Write::Put(self.paths.head(), sealed_head));
+        let expect = vec![(self.paths.head(), Expect::At(self.head_revision))];
+        let commit = Commit::new(expect, puts).map_err(|error| {
+            tracing::error!(%error, "a change does not fit one commit");
+            Error::Internal
+        })?;
+        Ok((commit, InFlight { outbox, record, since, head, removed, added, effects: planned.effects }))
+    }
+
+    fn seal(&self, path: &Path, sequence: u64, value: &[u8]) -> Result<Bytes, Error> {
+        self.module.seal_value(path.as_str(), sequence, value).map_err(module_failed)
+    }
+
+    /// Takes note of a durable commit.
+    fn applied(&mut self, pool: &Inner, in_flight: InFlight, revision: Revision) -> Committed {
+        let InFlight { outbox, record, since, head, removed, added, effects } = in_flight;
+        for path in &removed {
+            self.elements.remove(path);
+        }
+        self.delivered.retain(|path| !removed.contains(path));
+        self.elements.extend(added);
+        self.head = head;
+        self.head_revision = revision;
+        pool.view.apply(effects);
+        pool.log.set_extension(head_line(self.head.sequence()));
+        Committed { outbox, record, since }
+    }
+
+    /// Reads back whether a commit of unknown outcome is there. Until that is known, nothing else is committed.
+    async fn resolve(&mut self, pool: &Inner) -> Result<Option<Committed>, Error> {
+        let Some(in_flight) = self.unresolved.take() else { return Ok(None) };
+        for attempt in 0..READ_BACK_TRIES {
+            match self.store.get(&in_flight.outbox).await {
+                Ok(Some(entry)) => return Ok(Some(self.applied(pool, in_flight, entry.revision))),
+                Ok(None) => return Ok(None),
+                Err(error) => tracing::warn!(%error, attempt, "the outcome of a change is not known yet"),
+            }
+            tokio::time::sleep(Duration::from_millis(50 << attempt.min(5))).await;
+        }
+        self.unresolved = Some(in_flight);
+        Err(Error::Unavailable { what: "the store" })
+    }
+
+    /// Moves waiting records to the log, stopping at the first refusal.
+    async fn deliver(&mut self, pool: &Inner) {
+        while let Some(Committed { record, since, .. }) = self.undelivered.last() {
+            if let Err(error) = pool.log.append_once(record, *since).await {
+                tracing::warn!(%error, waiting = self.undelivered.len(), "records of changes wait in the outbox");
+                return;
+            }
+            if let Some(Committed { outbox, .. }) = self.undelivered.pop() {
+                self.delivered.push(outbox);
+            }
+        }
+    }
+}
+
+/// The line by which a checkpoint of the log remembers how far the store was.
+pub(crate) fn head_line(sequence: u64) -> String {
+    format!("head {sequence}")
+}
+
+/// A seal that fails has no remedy but the operator's.
+pub(crate) fn module_failed(error: crypto_module::Error) -> Error {
+    tracing::error!(%error, "the module failed");
+    Error::Internal
+}
