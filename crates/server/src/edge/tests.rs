@@ -1,0 +1,461 @@
+//! The edge over real TLS sockets, with a small application behind it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use model::UnixTime;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+use crate::tls::{Certificate, DevelopmentCertificates, Named, server_config};
+
+/// Echoes, waits, panics: by path.
+#[derive(Default)]
+struct Toy {
+    finished: AtomicUsize,
+    go_on: Notify,
+}
+
+impl Application for Toy {
+    async fn answer(&self, request: Inbound) -> Outbound {
+        match request.uri.path() {
+            "/panic" => panic!("as asked"),
+            "/wait" => {
+                self.go_on.notified().await;
+                self.finished.fetch_add(1, Ordering::SeqCst);
+                http::Response::new(Bytes::from_static(b"waited"))
+            }
+            "/host" => http::Response::new(Bytes::from(request.host.unwrap_or_default())),
+            _ => http::Response::new(request.body),
+        }
+    }
+
+    fn must_finish(&self, method: &Method, _path: &str) -> bool {
+        method != Method::GET
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    ca: CertificateDer<'static>,
+    certificate: Arc<Certificate>,
+    folder: tempfile::TempDir,
+    toy: Arc<Toy>,
+    traffic: Arc<Traffic>,
+    stop: oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+fn certificates(folder: &std::path::Path) -> DevelopmentCertificates {
+    crate::tls::install_provider();
+    let now = UnixTime(jiff::Timestamp::now().as_second());
+    DevelopmentCertificates::open(folder, &Named { domain: "localhost".to_owned() }, now).unwrap()
+}
+
+async fn start(limits: Limits) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let made = certificates(folder.path());
+    let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (toy, traffic) = (Arc::new(Toy::default()), Arc::new(Traffic::default()));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let tls = server_config(Arc::clone(&made.certificate)).unwrap();
+    let served = tokio::spawn(serve(vec![listener], tls, limits, Arc::clone(&toy), Arc::clone(&traffic), async {
+        let _ = stopped.await;
+    }));
+    Running { address, ca: made.ca, certificate: made.certificate, folder, toy, traffic, stop, served }
+}
+
+impl Running {
+    fn client(&self, alpn: &[&[u8]]) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca.clone()).unwrap();
+        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    async fn connect_with(&self, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(self.address).await?;
+        connector.connect(ServerName::try_from("dev.managedhsm.localhost").unwrap(), tcp).await
+    }
+
+    async fn connect(&self) -> TlsStream<TcpStream> {
+        self.connect_with(&self.client(&[b"http/1.1"])).await.unwrap()
+    }
+
+    /// Sends `request` on a connection of its own and reads until the server closes.
+    async fn exchange(&self, request: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request).await.unwrap();
+        read_to_end(&mut stream).await
+    }
+}
+
+/// What comes until the end, be it clean or a reset.
+async fn read_to_end(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut all = Vec::new();
+    let mut part = [0; 4096];
+    while let Ok(n @ 1..) = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut part)).await.unwrap() {
+        all.extend_from_slice(&part[..n]);
+    }
+    String::from_utf8(all).unwrap()
+}
+
+/// One answer with a `content-length` body, on a connection that stays open.
+async fn read_answer(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut all = Vec::new();
+    loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).await.unwrap();
+        all.push(byte[0]);
+        if all.ends_with(b"\r\n\r\n") {
+            break;
+        }
+    }
+    let head = String::from_utf8(all).unwrap().to_ascii_lowercase();
+    let length = head.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    head + std::str::from_utf8(&body).unwrap()
+}
+
+fn quick() -> Limits {
+    Limits {
+        header_timeout: Duration::from_millis(300),
+        body_timeout: Duration::from_millis(300),
+        idle_timeout: Duration::from_millis(600),
+        handshake_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn a_body_comes_whole_and_the_connection_is_kept() {
+    let edge = start(Limits::default()).await;
+    let mut stream = edge.connect().await;
+    for body in ["one", "two"] {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert!(read_answer(&mut stream).await.ends_with(body));
+    }
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(read_answer(&mut stream).await.ends_with("abcde"));
+}
+
+#[tokio::test]
+async fn the_host_is_lower_case_with_its_port() {
+    let edge = start(Limits::default()).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(b"GET /host HTTP/1.1\r\nHost: Dev.ManagedHSM.localhost:8443\r\n\r\n").await.unwrap();
+    assert!(read_answer(&mut stream).await.ends_with("dev.managedhsm.localhost:8443"));
+}
+
+#[tokio::test]
+async fn no_host_and_two_hosts_are_refused() {
+    let edge = start(Limits::default()).await;
+    for request in [
+        "GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n",
+    ] {
+        let answer = edge.exchange(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(answer.contains("BadParameter"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_the_maximum_size_passes_and_one_more_byte_does_not() {
+    let edge = start(Limits::default()).await;
+    let mut stream = edge.connect().await;
+    let mut request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n".to_vec();
+    request.resize(request.len() + 1_048_576, b'x');
+    let (mut reader, mut writer) = tokio::io::split(&mut stream);
+    let (_, got) = tokio::join!(async { writer.write_all(&request).await.unwrap() }, async {
+        let mut all = vec![0; 1_048_576];
+        reader.read_exact(&mut all).await.unwrap();
+        all
+    });
+    assert!(got.starts_with(b"HTTP/1.1 200"));
+
+    let mut request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n".to_vec();
+    request.resize(request.len() + 1_048_577, b'x');
+    let answer = edge.exchange(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains(r#""code":"RequestBodyTooLarge""#) && answer.contains("(Activity ID: "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_chunked_body_without_end_is_refused_at_the_limit() {
+    let edge = start(Limits { body_bytes: 10_000, ..Limits::default() }).await;
+    let mut request = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..20 {
+        request.extend_from_slice(b"3e8\r\n");
+        request.resize(request.len() + 1000, b'x');
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"0\r\n\r\n");
+    let answer = edge.exchange(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_answered_408_and_closed() {
+    let edge = start(quick()).await;
+    let answer = edge.exchange(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc").await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_head_and_an_idle_connection_are_closed() {
+    let edge = start(quick()).await;
+    let mut slow = edge.connect().await;
+    slow.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+    assert_eq!(read_to_end(&mut slow).await, "");
+    let mut idle = edge.connect().await;
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(read_to_end(&mut idle).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_long_answer_is_not_cut_by_the_idle_time_out() {
+    let edge = start(quick()).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    edge.toy.go_on.notify_one();
+    assert!(read_answer(&mut stream).await.ends_with("waited"));
+}
+
+#[tokio::test]
+async fn a_half_closed_client_still_gets_its_answer() {
+    let edge = start(Limits::default()).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    edge.toy.go_on.notify_one();
+    assert!(read_to_end(&mut stream).await.ends_with("waited"));
+}
+
+#[tokio::test]
+async fn work_that_must_finish_outlives_its_client() {
+    let edge = start(Limits::default()).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    until(|| edge.traffic.requests() == 1).await;
+    drop(stream);
+    until(|| edge.traffic.connections() == 0 || edge.traffic.requests() == 1).await;
+    edge.toy.go_on.notify_one();
+    until(|| edge.toy.finished.load(Ordering::SeqCst) == 1).await;
+    until(|| edge.traffic.requests() == 0).await;
+}
+
+#[tokio::test]
+async fn a_panic_answers_500_and_the_server_goes_on() {
+    let edge = start(Limits::default()).await;
+    let mut stream = edge.connect().await;
+    for method in ["GET", "POST"] {
+        let request = format!("{method} /panic HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(answer.starts_with("http/1.1 500"), "{answer}");
+        assert!(answer.contains(r#""code":"InternalServerError""#) && !answer.contains("as asked"), "{answer}");
+    }
+    stream.write_all(b"GET /host HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(read_answer(&mut stream).await.starts_with("http/1.1 200"));
+    assert_eq!(edge.traffic.requests(), 0);
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_and_end_only_their_connection() {
+    let edge = start(Limits::default()).await;
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(60_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: y\r\n".repeat(200));
+    for (request, status) in [
+        ("NONSENSE\r\n\r\n", "400"),
+        ("GET / HTTP/7.0\r\nHost: a\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", "400"),
+        (long.as_str(), "431"),
+        (many.as_str(), "431"),
+    ] {
+        let answer = edge.exchange(request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{:.60}: {answer}", request);
+    }
+    assert!(edge.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn http2_is_served_with_many_streams_on_one_connection() {
+    let edge = start(Limits::default()).await;
+    let stream = edge.connect_with(&edge.client(&[b"h2"])).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let calls = (0..50).map(|n| {
+        let mut sender = sender.clone();
+        async move {
+            let body = format!("body {n}");
+            let request = http::Request::post("https://dev.managedhsm.localhost:1/x").body(Full::from(body.clone()));
+            let answer = sender.send_request(request.unwrap()).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), body);
+        }
+    });
+    futures_util::future::join_all(calls).await;
+    let request = http::Request::get("https://Dev.managedhsm.localhost:1/host").body(Full::from(String::new()));
+    let host = sender.send_request(request.unwrap()).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(host, "dev.managedhsm.localhost:1");
+    let big = http::Request::post("https://a/").body(Full::from("x".repeat(1_048_577)));
+    assert_eq!(sender.send_request(big.unwrap()).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn plain_http_on_the_tls_port_reads_a_clean_end() {
+    let edge = start(Limits::default()).await;
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).await.unwrap();
+    assert!(all.is_empty());
+}
+
+#[tokio::test]
+async fn a_silent_client_is_let_go_before_the_handshake() {
+    let edge = start(quick()).await;
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    stream.write_all(&[22, 3, 1]).await.unwrap();
+    let mut all = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut all)).await.unwrap();
+    until(|| edge.traffic.connections() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_idle_connections_do_not_hinder_another() {
+    raise_file_limit();
+    let edge = start(Limits::default()).await;
+    let connector = edge.client(&[b"http/1.1"]);
+    let mut idle = Vec::new();
+    while idle.len() < 2000 {
+        let batch = (0..50).map(|_| edge.connect_with(&connector));
+        for stream in futures_util::future::join_all(batch).await {
+            idle.push(stream.unwrap());
+        }
+    }
+    assert_eq!(edge.traffic.connections(), 2000);
+    let begun = Instant::now();
+    let answer = edge.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    drop(idle);
+    until(|| edge.traffic.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn beyond_the_cap_the_longest_idle_connection_makes_room() {
+    let edge = start(Limits { connections_per_source: 2, ..Limits::default() }).await;
+    let mut first = edge.connect().await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut second = edge.connect().await;
+    let mut third = edge.connect().await;
+    assert_eq!(read_to_end(&mut first).await, "");
+    for stream in [&mut second, &mut third] {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(read_answer(stream).await.starts_with("http/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn a_changed_certificate_is_served_and_no_connection_dropped() {
+    let edge = start(Limits::default()).await;
+    let mut before = edge.connect().await;
+    for file in ["server.pem", "server-key.pem"] {
+        std::fs::remove_file(edge.folder.path().join(file)).unwrap();
+    }
+    let renewed = certificates(edge.folder.path());
+    let files = crate::tls::CertificateFiles {
+        certificate: edge.folder.path().join("server.pem"),
+        key: edge.folder.path().join("server-key.pem"),
+    };
+    let hurry = Arc::new(Notify::new());
+    tokio::spawn(crate::tls::watch_files(files, Arc::clone(&edge.certificate), Arc::clone(&hurry)));
+    hurry.notify_one();
+    until(|| edge.certificate.leaf() == renewed.certificate.leaf()).await;
+
+    before.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(read_answer(&mut before).await.starts_with("http/1.1 200"));
+    let after = edge.connect().await;
+    assert_eq!(after.get_ref().1.peer_certificates().unwrap()[0].as_ref(), renewed.certificate.leaf());
+
+    std::fs::write(edge.folder.path().join("server.pem"), "-----BEGIN").unwrap();
+    hurry.notify_one();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(edge.certificate.leaf(), renewed.certificate.leaf());
+    edge.connect().await;
+}
+
+#[tokio::test]
+async fn tls_sessions_are_resumed() {
+    let edge = start(Limits::default()).await;
+    let connector = edge.client(&[b"http/1.1"]);
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let mut stream = edge.connect_with(&connector).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        read_answer(&mut stream).await;
+        kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+    }
+    assert_eq!(kinds, [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed]);
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_is_in_flight_and_takes_nothing_new() {
+    let edge = start(Limits::default()).await;
+    let mut busy = edge.connect().await;
+    let mut idle = edge.connect().await;
+    busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    until(|| edge.traffic.requests() == 1).await;
+    edge.stop.send(()).unwrap();
+    assert_eq!(read_to_end(&mut idle).await, "");
+    until_async(async || TcpStream::connect(edge.address).await.is_err()).await;
+    edge.toy.go_on.notify_one();
+    assert!(read_to_end(&mut busy).await.ends_with("waited"));
+    tokio::time::timeout(Duration::from_secs(5), edge.served).await.unwrap().unwrap();
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    until_async(async || condition()).await;
+}
+
+async fn until_async(condition: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it happens within ten seconds");
+}
+
+fn raise_file_limit() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+}
