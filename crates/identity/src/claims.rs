@@ -95,7 +95,8 @@ fn text(claim: Option<&String>, name: &'static str) -> Result<Option<Arc<str>>, 
     }
 }
 
-/// The sources of claims left out for their size. Only their names matter: the addresses beside them are never followed.
+/// The sources of claims left out for their size. Only their names matter: the addresses beside them are never
+/// followed.
 #[derive(serde::Deserialize)]
 struct Elsewhere {
     #[serde(default, deserialize_with = "is_present")]

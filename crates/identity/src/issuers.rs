@@ -13,8 +13,8 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// `names` are the `iss` values it writes, compared byte for byte; an issuer may have several, as Entra ID has for its two
-    /// token versions. `tenants` are the `tid` values it may speak for, compared without case.
+    /// `names` are the `iss` values it writes, compared byte for byte; an issuer may have several, as Entra ID has for
+    /// its two token versions. `tenants` are the `tid` values it may speak for, compared without case.
     #[must_use]
     pub fn new<'a>(
         names: impl IntoIterator<Item = &'a str>,

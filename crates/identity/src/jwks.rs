@@ -42,9 +42,9 @@ pub struct KeySet(BTreeMap<Arc<str>, Arc<Key>>);
 impl KeySet {
     /// Reads a JWK set.
     ///
-    /// Keys that we would never use are left out, as RFC 7517 §5 wants: symmetric (`oct`) and unknown types, RSA below 2048 or
-    /// above 8192 bits, curves but P-256 and P-384, keys for encryption, keys bound to another algorithm, and keys
-    /// without an id. The set may therefore be empty. Certificates in `x5c` are not looked at.
+    /// Keys that we would never use are left out, as RFC 7517 §5 wants: symmetric (`oct`) and unknown types, RSA below
+    /// 2048 or above 8192 bits, curves but P-256 and P-384, keys for encryption, keys bound to another algorithm, and
+    /// keys without an id. The set may therefore be empty. Certificates in `x5c` are not looked at.
     ///
     /// # Errors
     /// [`KeySetError`], when the document as a whole cannot be trusted to say what it means.

@@ -5,8 +5,8 @@
 //!
 //! # Terms
 //!
-//! An [`Issuer`] is one party that may vouch for callers: the `iss` values it writes, the tenants it may speak for, and its
-//! [`KeySet`]. [`Issuers`] are all of them. An [`Audience`] is the resource a token must have been asked for. A
+//! An [`Issuer`] is one party that may vouch for callers: the `iss` values it writes, the tenants it may speak for, and
+//! its [`KeySet`]. [`Issuers`] are all of them. An [`Audience`] is the resource a token must have been asked for. A
 //! [`Verifier`] is issuers and audience together; it turns a token into a caller or a [`TokenError`] that says what the
 //! reader can do next.
 //!
@@ -31,9 +31,9 @@
 //!
 //! # What it never does
 //!
-//! It takes no key, address or algorithm from a token: `jwk`, `jku`, `x5u` and `x5c` are not even read, `_claim_sources` is
-//! not followed, and the algorithm must be one that the known key is for. It puts nothing of a token into an
-//! error but the issuer and the key id, both bounded and printable.
+//! It takes no key, address or algorithm from a token: `jwk`, `jku`, `x5u` and `x5c` are not even read,
+//! `_claim_sources` is not followed, and the algorithm must be one that the known key is for. It puts nothing of a
+//! token into an error but the issuer and the key id, both bounded and printable.
 //!
 //! Source: RFC 7515, 7517, 7518 §3, 7519, 8725; facts in "Authentication" of the Managed HSM interface.
 
@@ -48,8 +48,8 @@ pub use jwks::{Key, KeySet, KeySetError, MAX_JWKS_BYTES, MAX_KEYS};
 pub use token::MAX_TOKEN_BYTES;
 pub use verify::{LEEWAY_SECONDS, SignedBy, TokenError, Verifier, has_expired};
 
-/// Feeds foreign bytes to every parser of this crate, past the signature check too, and tells nothing about the outcome:
-/// what a fuzzer calls. It must return for all bytes.
+/// Feeds foreign bytes to every parser of this crate, past the signature check too, and tells nothing about the
+/// outcome: what a fuzzer calls. It must return for all bytes.
 pub fn fuzz(bytes: &[u8]) {
     let keys = KeySet::parse_jwks(bytes).unwrap_or_default();
     verify::fuzz(bytes, keys);

@@ -87,8 +87,8 @@ pub(crate) fn is_present<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D:
     IgnoredAny::deserialize(value).map(|_| true)
 }
 
-/// Reads a JSON object. A member that `T` names may come once only; a list in place of the object, which serde would read
-/// by position, is refused.
+/// Reads a JSON object. A member that `T` names may come once only; a list in place of the object, which serde would
+/// read by position, is refused.
 pub(crate) fn object<T: serde::de::DeserializeOwned>(json: &[u8]) -> Option<T> {
     let text = std::str::from_utf8(json).ok()?;
     let is_object = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{');

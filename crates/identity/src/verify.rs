@@ -84,7 +84,8 @@ impl Verifier {
     /// `token` is a compact JWS without the word `Bearer`.
     ///
     /// # Errors
-    /// [`TokenError`]; claims are judged only after the signature, so all variants from `Expired` on are about a genuine token.
+    /// [`TokenError`]; claims are judged only after the signature, so all variants from `Expired` on are about a
+    /// genuine token.
     pub fn verify(&self, token: &str, now: UnixTime) -> Result<Caller, TokenError> {
         self.verify_with_key(token, now).map(|(caller, _)| caller)
     }

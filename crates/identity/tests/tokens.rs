@@ -1,4 +1,5 @@
 //! Tokens signed with real keys, and every way in which one is refused.
+#![expect(clippy::unwrap_used, reason = "fixtures are made outside of test functions")]
 
 use std::sync::{Arc, LazyLock};
 
