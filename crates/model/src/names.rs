@@ -44,6 +44,12 @@ impl PoolName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name, to be kept without copying it.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
 }
 
 impl fmt::Display for PoolName {

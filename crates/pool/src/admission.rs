@@ -116,6 +116,34 @@ impl Pool {
         permit.still_holds().await?;
         result
     }
+
+    /// Refuses a request whose input cannot be read, as an outcome of `operation` like any other: a caller without the
+    /// right is told that and nothing else. Returns the error to answer.
+    pub async fn refuse(&self, call: &Call, operation: Operation, scope: Scope, why: &str) -> Error {
+        let refused = self.admitted(call, operation, scope, async |_| Err::<(), _>(Error::Input(why.to_owned()))).await;
+        refused.err().unwrap_or(Error::Internal)
+    }
+
+    /// Records an authenticated request that names no operation of the pool.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the record cannot be made durable.
+    pub async fn record_refusal(&self, call: &Call, outcome: Outcome, why: &str) -> Result<(), Error> {
+        let Outcome { status, code } = outcome;
+        let record = Record {
+            status,
+            code: code.map(Cow::Borrowed),
+            reason: Some(why.into()),
+            ..self.0.record_of(call, "Unknown")
+        };
+        self.0.append(&record).await
+    }
+
+    /// A record of this pool and node, now, about something that no operation stands for.
+    #[must_use]
+    pub fn blank_record(&self, operation: &'static str) -> Record {
+        self.0.blank_record(operation)
+    }
 }
 
 impl Inner {
@@ -149,7 +177,9 @@ impl Inner {
             };
             match groups {
                 None => return Err((scope.clone(), Error::GroupsUnreadable { action, scope })),
-                Some(groups) if self.view.read().access.permits(&groups, action, &scope) => return Ok(permit(Cow::Owned(groups))),
+                Some(groups) if self.view.read().access.permits(&groups, action, &scope) => {
+                    return Ok(permit(Cow::Owned(groups)));
+                }
                 Some(_) => {}
             }
         }
@@ -165,6 +195,20 @@ impl Inner {
         result: Result<(), &Error>,
     ) -> Record {
         let outcome = result.map_or_else(call.failure, |()| call.success);
+        Record {
+            data_action: Some(Cow::Borrowed(operation.data_action().as_str())),
+            scope: Some(scope.to_string().into()),
+            key_version: trace.version.map(|version| u128::from_be_bytes(version.0)),
+            algorithm: trace.algorithm.map(Cow::Borrowed),
+            status: outcome.status,
+            code: outcome.code.map(Cow::Borrowed),
+            reason: result.err().map(|error| error.to_string().into()),
+            ..self.record_of(call, operation.audit_name())
+        }
+    }
+
+    /// What every record of `call` says.
+    fn record_of(&self, call: &Call, operation: &'static str) -> Record {
         let caller = &call.caller;
         Record {
             caller: Some(audit::Caller {
@@ -180,26 +224,20 @@ impl Inner {
             request_id: Some(call.request_id.as_u128()),
             request: Some(call.request.clone()),
             user_agent: call.user_agent.clone(),
-            scope: Some(scope.to_string().into()),
-            key_version: trace.version.map(|version| u128::from_be_bytes(version.0)),
-            algorithm: trace.algorithm.map(Cow::Borrowed),
-            status: outcome.status,
-            code: outcome.code.map(Cow::Borrowed),
-            reason: result.err().map(|error| error.to_string().into()),
             duration_us: u64::try_from(call.received.elapsed().as_micros()).ok(),
             ..self.blank_record(operation)
         }
     }
 
     /// What every record of this pool says of an operation.
-    fn blank_record(&self, operation: Operation) -> Record {
+    fn blank_record(&self, operation: &'static str) -> Record {
         Record {
             id: Uuid::now_v7().as_u128(),
             time: self.clock.now_millis(),
             pool: self.name.shared(),
             node: self.node.clone(),
-            operation: Cow::Borrowed(operation.audit_name()),
-            data_action: Some(Cow::Borrowed(operation.data_action().as_str())),
+            operation: Cow::Borrowed(operation),
+            data_action: None,
             caller: None,
             source: None,
             correlation: None,
@@ -224,7 +262,8 @@ impl Inner {
             reason: Some(reason.into()),
             scope: Some(Scope::Key(key.clone()).to_string().into()),
             status: 204,
-            ..self.blank_record(operation)
+            data_action: Some(Cow::Borrowed(operation.data_action().as_str())),
+            ..self.blank_record(operation.audit_name())
         }
     }
 
@@ -296,11 +335,6 @@ impl Permit<'_> {
         self.pool.view.read()
     }
 
-    /// The pool behind the permit: quotas, clock, paths.
-    pub(crate) fn pool(&self) -> &Inner {
-        self.pool
-    }
-
     /// The cryptographic module.
     pub(crate) fn module(&self) -> &dyn Module {
         &*self.pool.module
@@ -343,17 +377,17 @@ impl Permit<'_> {
     pub(crate) async fn commit<T, P>(&self, mut plan: P) -> Result<T, Error>
     where
         T: Send + 'static,
-        P: FnMut(&State) -> Result<(Planned, T), Error> + Send + 'static,
+        P: FnMut(&State, &Inner) -> Result<(Planned, T), Error> + Send + 'static,
     {
         let record = self.record(Ok(()));
         let (action, scope) = (self.operation.data_action(), self.scope.clone());
         let principals: Vec<PrincipalId> =
             std::iter::once(&self.call.caller.principal).chain(self.principals.iter()).cloned().collect();
-        let guarded = move |state: &State| {
+        let guarded = move |state: &State, pool: &Inner| {
             if !state.access.permits(&principals, action, &scope) {
                 return Err(Error::NotPermitted { action, scope: scope.clone() });
             }
-            plan(state)
+            plan(state, pool)
         };
         let (committed, output) = self.pool.writer.commit(record, guarded).await?;
         self.trace().committed = Some(committed);

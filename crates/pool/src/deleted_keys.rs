@@ -82,13 +82,13 @@ impl Pool {
     pub async fn recover_deleted_key(&self, call: &Call, name: &KeyName) -> Result<KeyVersionState, Error> {
         let operation = Operation::RecoverDeletedKey;
         self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
-            let (pool, name) = (self.clone(), name.clone());
+            let name = name.clone();
             permit
-                .commit(move |state| {
+                .commit(move |state, pool| {
                     let (key, deletion) = state.deleted(&name)?;
                     let answer = DeletedKeyVersion::latest(key, deletion)?.key;
                     let next = Key { deleted: None, ..Key::clone(key) };
-                    let writes = vec![pool.0.key_write(&next, state.sequence + 1)?];
+                    let writes = vec![pool.key_write(&next, state.sequence + 1)?];
                     Ok((Planned { writes, effects: vec![Effect::Key(Arc::new(next))] }, answer))
                 })
                 .await
@@ -109,11 +109,11 @@ impl Pool {
             if self.0.properties.purge_protection == PurgeProtection::On {
                 return Err(Error::PurgeProtected);
             }
-            let (pool, wanted) = (self.clone(), name.clone());
+            let wanted = name.clone();
             let more = permit
-                .commit(move |state| {
+                .commit(move |state, pool| {
                     state.deleted(&wanted)?;
-                    pool.0.purge_step(state, &wanted)
+                    pool.purge_step(state, &wanted)
                 })
                 .await?;
             if more { self.finish_purge(name, Cause::Request).await } else { Ok(()) }
@@ -146,15 +146,15 @@ impl Pool {
     /// Takes steps of a purge until the key is gone. Each is recorded as the pool's own.
     async fn finish_purge(&self, name: &KeyName, cause: Cause) -> Result<(), Error> {
         loop {
-            let (pool, wanted, now) = (self.clone(), name.clone(), self.0.clock.now());
-            let plan = move |state: &State| {
+            let (wanted, now) = (name.clone(), self.0.clock.now());
+            let plan = move |state: &State, pool: &Inner| {
                 let still_due = state.keys.get(&wanted).is_some_and(|key| {
                     key.purging || (cause == Cause::Retention && key.deleted.is_some_and(|d| d.purge_at <= now))
                 });
                 if !still_due {
                     return Err(Error::Contention);
                 }
-                pool.0.purge_step(state, &wanted)
+                pool.purge_step(state, &wanted)
             };
             let record = self.0.own_record(Operation::PurgeDeletedKey, name, cause.reason());
             match self.0.writer.commit(record, plan).await {

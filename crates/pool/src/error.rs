@@ -1,6 +1,6 @@
 //! Why an operation of a pool ends without its result.
 
-use model::rbac::{RoleError, Scope};
+use model::rbac::Scope;
 use model::{AlgorithmError, DataAction, KeyName, Unusable};
 
 /// What was looked for and is not there.
@@ -42,7 +42,9 @@ pub enum Error {
     #[error(transparent)]
     Unusable(#[from] Unusable),
     /// Recover or purge the deleted key first.
-    #[error("Key {0} is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the key can only be recovered or purged.")]
+    #[error(
+        "Key {0} is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the key can only be recovered or purged."
+    )]
     DeletedButRecoverable(KeyName),
     /// Wait until the key is gone.
     #[error("Key {0} is being purged; retry later.")]
@@ -51,7 +53,9 @@ pub enum Error {
     #[error("purge protection is on: deleted keys are purged when their retention ends, not before")]
     PurgeProtected,
     /// Give the role to someone else first.
-    #[error("this is the last assignment of Managed HSM Administrator at /; assign the role to another principal first")]
+    #[error(
+        "this is the last assignment of Managed HSM Administrator at /; assign the role to another principal first"
+    )]
     LastAdministrator,
     /// Roles that came with the product stay as they are.
     #[error("a built-in role cannot be changed or deleted")]
@@ -62,9 +66,6 @@ pub enum Error {
     /// Custom roles live at `/`.
     #[error("custom roles are defined at the scope / only")]
     RoleScope,
-    /// The role says something that is not allowed.
-    #[error(transparent)]
-    Role(#[from] RoleError),
     /// Remove something first, or have the quota raised.
     #[error("the limit of {limit} {what} is reached")]
     Quota {

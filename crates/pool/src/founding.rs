@@ -101,10 +101,8 @@ pub async fn found(
     }
     let paths = Paths::new(pool);
     let settings = SettingsRecord { allow_key_management_operations_through_arm: false };
-    let mut values = vec![
-        (paths.properties(), encode(&founding.properties.record())),
-        (paths.settings(), encode(&settings)),
-    ];
+    let mut values =
+        vec![(paths.properties(), encode(&founding.properties.record())), (paths.settings(), encode(&settings))];
     let administrators = founding.administrators.iter().map(|principal| (principal.clone(), ADMINISTRATOR));
     for (principal, role) in administrators.chain(founding.assignments.iter().cloned()) {
         let name = Guid(Uuid::new_v4().as_u128());
@@ -122,8 +120,7 @@ pub async fn found(
         elements.push(module.element(path.as_str(), &sealed));
         writes.push(Write::Put(path, sealed));
     }
-    let (_, sealed_head) =
-        module.advance_head(&module.empty_head(), &[], &elements).map_err(FoundingError::Module)?;
+    let (_, sealed_head) = module.advance_head(&module.empty_head(), &[], &elements).map_err(FoundingError::Module)?;
     writes.push(Write::Put(paths.head(), sealed_head));
     let expect = vec![(paths.head(), Expect::Absent), (paths.root(), Expect::Absent)];
     let commit = Commit::new(expect, writes).expect("at most 44 small values");

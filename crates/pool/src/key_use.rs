@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use crypto_module::{DecryptInput, EncryptInput, Plaintext, SignInput, VerifyInput};
-use model::{
-    EncryptionAlgorithm, KeyKind, KeyName, KeyOperation, KeyRef, KeyVersion, Operation, SignatureAlgorithm,
-};
+use model::{EncryptionAlgorithm, KeyKind, KeyName, KeyOperation, KeyRef, KeyVersion, Operation, SignatureAlgorithm};
 
 use crate::admission::{Permit, scope_of};
 use crate::error::Error;

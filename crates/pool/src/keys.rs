@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use crypto_module::{GenerateKey, ImportKey, KeyFacts, KeyMaterial, PublicKey, SealedKey};
-use model::{
-    Attributes, KeyKind, KeyName, KeyOperation, KeyOperations, KeyRef, KeyVersion, Operation, Tags, UnixTime,
-};
+use model::{Attributes, KeyKind, KeyName, KeyOperation, KeyOperations, KeyRef, KeyVersion, Operation, Tags, UnixTime};
 use store::Path;
 use uuid::Uuid;
 
@@ -71,6 +69,8 @@ impl NewKey {
 
 /// A key made elsewhere.
 pub struct ImportRequest {
+    /// What it is said to be.
+    pub kind: KeyKind,
     /// Its private or secret part; checked for consistency by the module.
     pub material: KeyMaterial,
     /// What the version begins with.
@@ -149,8 +149,7 @@ impl Pool {
         request: ImportRequest,
     ) -> Result<KeyVersionState, Error> {
         let operation = Operation::ImportKey;
-        let ImportRequest { material, new } = request;
-        let kind = material.kind();
+        let ImportRequest { kind, material, new } = request;
         // Material is no value to copy: if the key changes under its import, the client is asked to try again.
         let material = Mutex::new(Some(material));
         self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
@@ -158,6 +157,9 @@ impl Pool {
             self.make_version(permit, name, async |attempt: &Attempt| {
                 let material = material.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let sealed = attempt.import(permit, material.ok_or(Error::Contention)?, facts.clone()).await?;
+                if sealed.kind() != kind {
+                    return Err(Error::Input("the key is not of the type and size that it is said to be".to_owned()));
+                }
                 Ok(Made { sealed, of: None })
             })
             .await
@@ -252,14 +254,14 @@ impl Pool {
             if let Ok((version, _)) = permit.state().live(&key.name).and_then(|live| live.version(key.version)) {
                 permit.concerns(version, None);
             }
-            let (pool, key, now) = (self.clone(), key.clone(), permit.now());
+            let (key, now) = (key.clone(), permit.now());
             permit
-                .commit(move |state| {
+                .commit(move |state, pool| {
                     let live = state.live(&key.name)?;
                     let (version, sealed) = live.version(key.version)?;
                     let facts = changed(&sealed, &change, now)?;
-                    let sealed = pool.0.module.update(&sealed, facts).map_err(module_failed)?;
-                    let path = pool.0.paths.key_version(&live.name, version);
+                    let sealed = pool.module.update(&sealed, facts).map_err(module_failed)?;
+                    let path = pool.paths.key_version(&live.name, version);
                     let writes = vec![(path, Some(sealed.value().clone()))];
                     let mut next = Key::clone(live);
                     for (existing, slot) in &mut next.versions {
@@ -284,14 +286,14 @@ impl Pool {
     pub async fn delete_key(&self, call: &Call, name: &KeyName) -> Result<DeletedKeyVersion, Error> {
         let operation = Operation::DeleteKey;
         self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
-            let (pool, name, now) = (self.clone(), name.clone(), permit.now());
+            let (name, now) = (name.clone(), permit.now());
             permit
-                .commit(move |state| {
+                .commit(move |state, pool| {
                     let key = state.live(&name)?;
-                    let deletion = Deletion { at: now, purge_at: pool.0.properties.retention.purge_date(now) };
+                    let deletion = Deletion { at: now, purge_at: pool.properties.retention.purge_date(now) };
                     let next = Key { deleted: Some(deletion), ..Key::clone(key) };
                     let answer = DeletedKeyVersion::latest(&next, deletion)?;
-                    let writes = vec![pool.0.key_write(&next, state.sequence + 1)?];
+                    let writes = vec![pool.key_write(&next, state.sequence + 1)?];
                     Ok((Planned { writes, effects: vec![Effect::Key(Arc::new(next))] }, answer))
                 })
                 .await
@@ -353,11 +355,10 @@ impl Pool {
         attempt: Attempt,
         made: Made,
     ) -> Result<KeyVersionState, Error> {
-        let pool = self.clone();
         permit
-            .commit(move |state| {
+            .commit(move |state, pool| {
                 let existing = state.writable(&attempt.name)?;
-                pool.0.check_quotas(state, existing.map(|key| &**key))?;
+                pool.check_quotas(state, existing.map(|key| &**key))?;
                 let stale = match existing {
                     Some(key) => key.sealing_key != *attempt.sealing_key || !made.is_of(key)?,
                     None => made.of.is_some(),
@@ -367,13 +368,12 @@ impl Pool {
                 }
                 let mut next = existing.map_or_else(|| attempt.new_key(), |key| Key::clone(key));
                 next.versions.push((attempt.version, made.sealed.clone()));
-                let writes =
-                    vec![(attempt.path.clone(), Some(made.sealed.value().clone())), pool.0.key_write(&next, state.sequence + 1)?];
-                let answer = KeyVersionState {
-                    name: next.name.clone(),
-                    version: attempt.version,
-                    sealed: made.sealed.clone(),
-                };
+                let writes = vec![
+                    (attempt.path.clone(), Some(made.sealed.value().clone())),
+                    pool.key_write(&next, state.sequence + 1)?,
+                ];
+                let answer =
+                    KeyVersionState { name: next.name.clone(), version: attempt.version, sealed: made.sealed.clone() };
                 Ok((Planned { writes, effects: vec![Effect::Key(Arc::new(next))] }, answer))
             })
             .await
@@ -424,12 +424,7 @@ impl Attempt {
         permit.module().generate(request).await.map_err(from_module)
     }
 
-    async fn import(
-        &self,
-        permit: &Permit<'_>,
-        material: KeyMaterial,
-        facts: KeyFacts,
-    ) -> Result<SealedKey, Error> {
+    async fn import(&self, permit: &Permit<'_>, material: KeyMaterial, facts: KeyFacts) -> Result<SealedKey, Error> {
         let request = ImportKey {
             path: self.path.as_str().to_owned(),
             key_path: self.key_path.as_str().to_owned(),
@@ -458,11 +453,7 @@ impl Attempt {
 pub(crate) struct FirstCreations(Mutex<HashMap<KeyName, Weak<Bytes>>>);
 
 impl FirstCreations {
-    fn sealing_key(
-        &self,
-        name: &KeyName,
-        make: impl FnOnce() -> Result<Bytes, Error>,
-    ) -> Result<Arc<Bytes>, Error> {
+    fn sealing_key(&self, name: &KeyName, make: impl FnOnce() -> Result<Bytes, Error>) -> Result<Arc<Bytes>, Error> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, sealing_key| sealing_key.strong_count() > 0);
         if let Some(shared) = waiting.get(name).and_then(Weak::upgrade) {
@@ -498,8 +489,7 @@ impl Inner {
             key.purging,
             key.rotation.as_ref(),
         );
-        let sealed =
-            self.module.seal_value(path.as_str(), sequence, &encode(&record)).map_err(module_failed)?;
+        let sealed = self.module.seal_value(path.as_str(), sequence, &encode(&record)).map_err(module_failed)?;
         Ok((path, Some(sealed)))
     }
 }

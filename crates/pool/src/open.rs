@@ -85,9 +85,9 @@ impl Pool {
     /// [`OpenError`]; the first thing that is wrong.
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
         let paths = Paths::new(&parts.name);
-        let loaded = Loading::new(&paths, &*parts.module).read(&*parts.store).await?;
+        let loaded = Loading::new(paths.clone(), parts.module.clone()).read(&*parts.store).await?;
         let (head, head_revision) = loaded.head.ok_or(OpenError::Absent)?;
-        if !head.matches(loaded.elements.values()) {
+        if !head.matches(loaded.elements.values().copied()) {
             return Err(OpenError::HeadMismatch);
         }
         let seen = remembered_head(&parts.log);
@@ -144,9 +144,9 @@ fn remembered_head(log: &audit::Log) -> u64 {
 }
 
 /// A pool half read.
-struct Loading<'a> {
-    paths: &'a Paths,
-    module: &'a dyn Module,
+struct Loading {
+    paths: Paths,
+    module: Arc<dyn Module>,
     head: Option<(Head, store::Revision)>,
     properties: Option<Properties>,
     settings: Settings,
@@ -159,8 +159,8 @@ struct Loading<'a> {
     outbox: Vec<Committed>,
 }
 
-impl<'a> Loading<'a> {
-    fn new(paths: &'a Paths, module: &'a dyn Module) -> Self {
+impl Loading {
+    fn new(paths: Paths, module: Arc<dyn Module>) -> Self {
         Self {
             paths,
             module,
@@ -217,8 +217,7 @@ impl<'a> Loading<'a> {
             }
             _ => self.note(entry),
         }
-        let (_, value) =
-            self.module.open_value(entry.path.as_str(), &entry.value).map_err(|_| tampered(entry))?;
+        let (_, value) = self.module.open_value(entry.path.as_str(), &entry.value).map_err(|_| tampered(entry))?;
         let other_version = |_: Unreadable| OpenError::OtherVersion { path: entry.path.as_str().to_owned() };
         match kind {
             Kind::Properties => {

@@ -1,42 +1,15 @@
 //! Local RBAC: role definitions and assignments.
 
-use model::rbac::{
-    Access, AssignmentFilter, Guid, Permission, RoleAssignment, RoleDefinition, RoleError, Scope,
-};
-use model::{Operation, PrincipalId};
+use model::Operation;
+use model::rbac::{Access, AssignmentFilter, Guid, RoleAssignment, RoleDefinition, Scope};
 use store::Path;
 
 use crate::error::{Error, Missing};
+use crate::keys::page;
 use crate::records::{RoleAssignmentRecord, RoleDefinitionRecord, encode};
 use crate::view::{Effect, Quotas};
 use crate::writer::{Planned, module_failed};
 use crate::{Call, Inner, Pool};
-
-/// A custom role to make or replace. What is absent is emptied.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NewRole {
-    /// Its id, chosen by the client.
-    pub id: Guid,
-    /// The name people see.
-    pub role_name: String,
-    /// What it is for.
-    pub description: String,
-    /// What it grants.
-    pub permissions: Vec<Permission>,
-    /// Where it may be assigned; must be `/` alone, or empty for that.
-    pub assignable_scopes: Vec<Scope>,
-}
-
-/// A role assignment to make or replace.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NewAssignment {
-    /// Its name, chosen by the client.
-    pub name: Guid,
-    /// Who gets the role; it is not looked up.
-    pub principal: PrincipalId,
-    /// Which role.
-    pub role: Guid,
-}
 
 impl Pool {
     /// One role definition.
@@ -68,38 +41,37 @@ impl Pool {
     /// Makes or replaces a custom role.
     ///
     /// # Errors
-    /// [`Error::BuiltInRole`], [`Error::RoleScope`], [`Error::Role`], [`Error::Quota`]; [`Error::NotPermitted`].
+    /// [`Error::BuiltInRole`], [`Error::RoleScope`], [`Error::Quota`]; [`Error::NotPermitted`].
     ///
     /// Source: local RBAC document, `RoleDefinitions_CreateOrUpdate`.
-    pub async fn put_role_definition(&self, call: &Call, scope: Scope, role: NewRole) -> Result<RoleDefinition, Error> {
+    pub async fn put_role_definition(
+        &self,
+        call: &Call,
+        scope: Scope,
+        role: RoleDefinition,
+    ) -> Result<RoleDefinition, Error> {
         self.admitted(call, Operation::PutRoleDefinition, scope.clone(), async |permit| {
             if scope != Scope::Root {
                 return Err(Error::RoleScope);
             }
-            if role.assignable_scopes.iter().any(|scope| *scope != Scope::Root) {
-                return Err(Error::Role(RoleError::AssignableScopes));
-            }
-            let role = RoleDefinition::custom(role.id, role.role_name, role.description, role.permissions)?;
-            let pool = self.clone();
             permit
-                .commit(move |state| {
+                .commit(move |state, pool| {
                     let definitions = state.access.definitions();
                     let replaced = definitions.get(&role.id);
                     if replaced.is_some_and(|existing| existing.built_in) {
                         return Err(Error::BuiltInRole);
                     }
-                    let limit = pool.0.quotas.role_definitions;
+                    let limit = pool.quotas.role_definitions;
                     if replaced.is_none() && definitions.values().filter(|r| !r.built_in).count() >= limit {
                         return Err(Error::Quota { what: "custom role definitions", limit });
                     }
                     let mut custom = custom_roles(&state.access);
                     custom.retain(|existing| existing.id != role.id);
                     custom.push(role.clone());
-                    let path = pool.0.paths.role_definition(role.id);
+                    let path = pool.paths.role_definition(role.id);
                     let value = encode(&RoleDefinitionRecord::new(&role));
-                    pool.0.access_change(path, Some(value), state.sequence + 1, custom, assignments(&state.access)).map(
-                        |planned| (planned, role.clone()),
-                    )
+                    pool.access_change(path, Some(value), state.sequence + 1, custom, assignments(&state.access))
+                        .map(|planned| (planned, role.clone()))
                 })
                 .await
         })
@@ -117,23 +89,17 @@ impl Pool {
             if scope != Scope::Root {
                 return Err(Error::RoleScope);
             }
-            let pool = self.clone();
             permit
-                .commit(move |state| {
-                    let role = state
-                        .access
-                        .definitions()
-                        .get(&id)
-                        .cloned()
-                        .ok_or(Error::NotFound(Missing::RoleDefinition))?;
+                .commit(move |state, pool| {
+                    let role =
+                        state.access.definitions().get(&id).cloned().ok_or(Error::NotFound(Missing::RoleDefinition))?;
                     if role.built_in {
                         return Err(Error::BuiltInRole);
                     }
                     let mut custom = custom_roles(&state.access);
                     custom.retain(|existing| existing.id != id);
-                    let path = pool.0.paths.role_definition(id);
-                    pool.0
-                        .access_change(path, None, state.sequence + 1, custom, assignments(&state.access))
+                    let path = pool.paths.role_definition(id);
+                    pool.access_change(path, None, state.sequence + 1, custom, assignments(&state.access))
                         .map(|planned| (planned, role))
                 })
                 .await
@@ -155,7 +121,8 @@ impl Pool {
         .await
     }
 
-    /// The role assignments that a list at `scope` shows.
+    /// Up to `limit` of the role assignments that a list at `scope` shows, from the first that follows `after`, and whether
+    /// there are more.
     ///
     /// # Errors
     /// [`Error::NotPermitted`].
@@ -165,45 +132,41 @@ impl Pool {
         &self,
         call: &Call,
         scope: Scope,
-        filter: AssignmentFilter,
-    ) -> Result<Vec<RoleAssignment>, Error> {
+        filter: &AssignmentFilter,
+        after: Option<&(Scope, Guid)>,
+        limit: usize,
+    ) -> Result<(Vec<RoleAssignment>, bool), Error> {
+        use std::ops::Bound::{Excluded, Unbounded};
         self.admitted(call, Operation::ListRoleAssignments, scope.clone(), async |permit| {
             let state = permit.state();
-            Ok(state.access.assignments().values().filter(|a| filter.shows(&scope, a)).cloned().collect())
+            let from = after.map_or(Unbounded, Excluded);
+            let following = state.access.assignments().range((from, Unbounded)).map(|(_, assignment)| assignment);
+            Ok(page(following.filter(|a| filter.shows(&scope, a)).cloned(), limit))
         })
         .await
     }
 
-    /// Makes or replaces a role assignment at `scope`.
+    /// Makes or replaces a role assignment at its scope.
     ///
     /// # Errors
     /// [`Error::UnknownRole`], [`Error::LastAdministrator`] if it replaces the last one, [`Error::Quota`];
     /// [`Error::NotPermitted`].
     ///
     /// Source: local RBAC document, `RoleAssignments_Create`.
-    pub async fn put_role_assignment(
-        &self,
-        call: &Call,
-        scope: Scope,
-        new: NewAssignment,
-    ) -> Result<RoleAssignment, Error> {
-        self.admitted(call, Operation::PutRoleAssignment, scope.clone(), async |permit| {
-            let NewAssignment { name, principal, role } = new;
-            let assignment = RoleAssignment { name, scope, principal, role };
-            let pool = self.clone();
+    pub async fn put_role_assignment(&self, call: &Call, assignment: RoleAssignment) -> Result<RoleAssignment, Error> {
+        self.admitted(call, Operation::PutRoleAssignment, assignment.scope.clone(), async |permit| {
             permit
-                .commit(move |state| {
+                .commit(move |state, pool| {
                     if !state.access.definitions().contains_key(&assignment.role) {
                         return Err(Error::UnknownRole);
                     }
                     let mut all = assignments(&state.access);
                     all.retain(|a| !(a.scope == assignment.scope && a.name == assignment.name));
-                    check_quota(&all, &assignment.scope, &pool.0.quotas)?;
+                    check_quota(&all, &assignment.scope, &pool.quotas)?;
                     all.push(assignment.clone());
-                    let path = pool.0.paths.role_assignment(&assignment.scope, assignment.name);
+                    let path = pool.paths.role_assignment(&assignment.scope, assignment.name);
                     let value = encode(&RoleAssignmentRecord::new(&assignment));
-                    pool.0
-                        .access_change(path, Some(value), state.sequence + 1, custom_roles(&state.access), all)
+                    pool.access_change(path, Some(value), state.sequence + 1, custom_roles(&state.access), all)
                         .map(|planned| (planned, assignment.clone()))
                 })
                 .await
@@ -217,16 +180,11 @@ impl Pool {
     /// [`Error::NotFound`], [`Error::LastAdministrator`]; [`Error::NotPermitted`].
     ///
     /// Source: local RBAC document, `RoleAssignments_Delete`.
-    pub async fn delete_role_assignment(
-        &self,
-        call: &Call,
-        scope: Scope,
-        name: Guid,
-    ) -> Result<RoleAssignment, Error> {
+    pub async fn delete_role_assignment(&self, call: &Call, scope: Scope, name: Guid) -> Result<RoleAssignment, Error> {
         self.admitted(call, Operation::DeleteRoleAssignment, scope.clone(), async |permit| {
-            let (pool, wanted) = (self.clone(), (scope, name));
+            let wanted = (scope, name);
             permit
-                .commit(move |state| {
+                .commit(move |state, pool| {
                     let gone = state
                         .access
                         .assignments()
@@ -235,9 +193,8 @@ impl Pool {
                         .ok_or(Error::NotFound(Missing::RoleAssignment))?;
                     let mut rest = assignments(&state.access);
                     rest.retain(|a| *a != gone);
-                    let path = pool.0.paths.role_assignment(&wanted.0, wanted.1);
-                    pool.0
-                        .access_change(path, None, state.sequence + 1, custom_roles(&state.access), rest)
+                    let path = pool.paths.role_assignment(&wanted.0, wanted.1);
+                    pool.access_change(path, None, state.sequence + 1, custom_roles(&state.access), rest)
                         .map(|planned| (planned, gone))
                 })
                 .await

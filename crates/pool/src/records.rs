@@ -135,9 +135,7 @@ impl RotationRecord {
     }
 
     fn policy(&self) -> Result<StoredPolicy, Unreadable> {
-        let period = |text: &Option<String>| {
-            text.as_deref().map(Period::parse).transpose().map_err(|_| Unreadable)
-        };
+        let period = |text: &Option<String>| text.as_deref().map(Period::parse).transpose().map_err(|_| Unreadable);
         let action = |record: &ActionRecord| {
             Ok(LifetimeAction {
                 kind: ActionKind::parse(&record.kind).ok_or(Unreadable)?,

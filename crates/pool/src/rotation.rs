@@ -52,15 +52,15 @@ impl Pool {
     ) -> Result<StoredPolicy, Error> {
         let operation = Operation::SetRotationPolicy;
         self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
-            let (pool, name, now) = (self.clone(), name.clone(), permit.now());
+            let (name, now) = (name.clone(), permit.now());
             permit
-                .commit(move |state| {
+                .commit(move |state, pool| {
                     let key = state.live(&name)?;
                     let created = key.rotation.as_ref().map_or(now, |stored| stored.created);
                     let stored = StoredPolicy { policy: policy.clone(), created, updated: now };
                     let rotation = (!policy.is_empty()).then(|| stored.clone());
                     let next = Key { rotation, ..Key::clone(key) };
-                    let writes = vec![pool.0.key_write(&next, state.sequence + 1)?];
+                    let writes = vec![pool.key_write(&next, state.sequence + 1)?];
                     Ok((Planned { writes, effects: vec![Effect::Key(Arc::new(next))] }, stored))
                 })
                 .await
@@ -90,8 +90,7 @@ impl Pool {
                     None => None,
                 };
                 let mut facts = latest.facts().clone();
-                facts.attributes =
-                    Attributes { enabled: true, not_before: None, expires, created: now, updated: now };
+                facts.attributes = Attributes { enabled: true, not_before: None, expires, created: now, updated: now };
                 let exponent = exponent_of(latest.public());
                 let sealed = attempt.generate(permit, latest.kind(), exponent, facts).await?;
                 Ok(Made { sealed, of: Some((latest, policy)) })

@@ -30,17 +30,15 @@ impl Pool {
     pub async fn update_setting(&self, call: &Call, setting: Setting, value: bool) -> Result<Settings, Error> {
         let operation = Operation::UpdateSetting;
         self.admitted(call, operation, scope_of(operation, None), async |permit| {
-            let pool = self.clone();
             permit
-                .commit(move |state| {
+                .commit(move |state, pool| {
                     let settings = state.settings.with(setting, value);
                     let record = SettingsRecord {
                         allow_key_management_operations_through_arm: settings
                             .allow_key_management_operations_through_arm,
                     };
-                    let path = pool.0.paths.settings();
+                    let path = pool.paths.settings();
                     let sealed = pool
-                        .0
                         .module
                         .seal_value(path.as_str(), state.sequence + 1, &encode(&record))
                         .map_err(module_failed)?;

@@ -44,7 +44,7 @@ pub(crate) struct Committed {
     pub(crate) since: u64,
 }
 
-type Plan = Box<dyn FnMut(&State) -> Result<Planned, Error> + Send>;
+type Plan = Box<dyn FnMut(&State, &Inner) -> Result<Planned, Error> + Send>;
 
 enum Job {
     Change { record: Box<Record>, plan: Plan, done: oneshot::Sender<Result<Committed, Error>> },
@@ -62,12 +62,12 @@ impl Handle {
     pub(crate) async fn commit<T, P>(&self, record: Record, mut plan: P) -> Result<(Committed, T), Error>
     where
         T: Send + 'static,
-        P: FnMut(&State) -> Result<(Planned, T), Error> + Send + 'static,
+        P: FnMut(&State, &Inner) -> Result<(Planned, T), Error> + Send + 'static,
     {
         let slot = Arc::new(Mutex::new(None));
         let output = slot.clone();
-        let plan: Plan = Box::new(move |state| {
-            let (planned, value) = plan(state)?;
+        let plan: Plan = Box::new(move |state, pool| {
+            let (planned, value) = plan(state, pool)?;
             *output.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
             Ok(planned)
         });
@@ -162,7 +162,7 @@ impl Writer {
         if self.undelivered.len() >= UNDELIVERED_LIMIT {
             return Err(Error::Unavailable { what: "the audit log" });
         }
-        let planned = plan(&pool.view.read())?;
+        let planned = plan(&pool.view.read(), pool)?;
         let (commit, in_flight) = self.prepare(pool, record, planned)?;
         match self.store.commit(commit).await {
             Ok(revision) => Ok(self.applied(pool, in_flight, revision)),
