@@ -1,0 +1,74 @@
+//! What several suites share.
+#![allow(dead_code, unreachable_pub, reason = "each suite uses a part")]
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::{Caller, Options, Origin, Record, SignError, Signer};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+
+/// Small segments, so that little data fills several.
+pub fn options() -> Options {
+    Options {
+        segment_bytes: 256 << 10,
+        checkpoint_interval: Duration::from_millis(50),
+        reserve_bytes: 1 << 20,
+        min_free_bytes: 1 << 20,
+        ..Options::default()
+    }
+}
+
+/// The log of one node.
+pub fn origin(node: &str) -> Origin {
+    Origin::parse(&format!("strongroom.dev/contoso/{node}")).unwrap()
+}
+
+/// A record that differs with `n`.
+pub fn record(n: u64) -> Record {
+    Record {
+        id: u128::from(n) + 1,
+        time: 1_700_000_000_000 + i64::try_from(n).unwrap(),
+        pool: "contoso".into(),
+        node: "a".into(),
+        operation: Cow::Borrowed("KeySign"),
+        data_action: Some(Cow::Borrowed("Microsoft.KeyVault/managedHsm/keys/sign/action")),
+        caller: Some(Caller {
+            principal: "5f0b7a2e-0000-4000-8000-000000000001".into(),
+            tenant: "72f988bf-0000-4000-8000-000000000002".into(),
+            application: Some("04b07795-0000-4000-8000-000000000003".into()),
+            upn: None,
+            token_id: Some(format!("token-{n}").into()),
+            issuer: "https://login.contoso.example/".into(),
+        }),
+        source: Some("192.0.2.7".parse().unwrap()),
+        correlation: Some(format!("correlation-{n}").into()),
+        request_id: Some(u128::from(n)),
+        request: Some("POST /keys/orders/sign".into()),
+        user_agent: Some("suite".into()),
+        scope: Some("/keys/orders".into()),
+        key_version: Some(7),
+        algorithm: Some(Cow::Borrowed("ES256")),
+        status: 200,
+        code: None,
+        reason: None,
+        duration_us: Some(n % 1000),
+        change: None,
+        count: None,
+    }
+}
+
+/// A signer with the key that `seed` names.
+pub fn signer(seed: u8) -> Arc<dyn Signer> {
+    struct Fixed(Ed25519KeyPair);
+    impl Signer for Fixed {
+        fn public_key(&self) -> [u8; 32] {
+            self.0.public_key().as_ref().try_into().unwrap()
+        }
+
+        fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+            Ok(self.0.sign(message).as_ref().try_into().unwrap())
+        }
+    }
+    Arc::new(Fixed(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()))
+}

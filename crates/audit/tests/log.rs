@@ -1,0 +1,118 @@
+//! The log as the pool uses it.
+
+mod common;
+
+use audit::{Class, Node, OpenError, Record};
+use common::{options, origin, record, signer};
+
+fn reopened(folder: &std::path::Path) -> (Node, audit::Log) {
+    let node = Node::open(folder, options()).unwrap();
+    let log = node.log(&origin("a"), signer(1)).unwrap();
+    (node, log)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_appends_share_the_disk_and_get_every_index_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, log) = reopened(folder.path());
+    let before = node.syncs();
+    let tasks: Vec<_> = (0..64_u64)
+        .map(|task| {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let mut indexes = Vec::new();
+                for n in 0..50 {
+                    indexes.push(log.append(&record(task * 1000 + n), Class::Authenticated).await.unwrap());
+                }
+                assert!(indexes.is_sorted());
+                indexes
+            })
+        })
+        .collect();
+    let mut indexes = Vec::new();
+    for task in tasks {
+        indexes.extend(task.await.unwrap());
+    }
+    indexes.sort_unstable();
+    assert_eq!(indexes, (0..64 * 50).collect::<Vec<u64>>());
+    assert_eq!(log.size(), 64 * 50);
+    assert!(node.syncs() - before <= 64 * 50 / 4, "{} syncs", node.syncs() - before);
+}
+
+#[tokio::test]
+async fn a_log_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut size = 0;
+    for round in 0..6 {
+        let (node, log) = reopened(folder.path());
+        assert_eq!(log.size(), size);
+        let appends: Vec<_> = (0..round * 97).map(|n| log.append(&record(size + n), Class::Authenticated)).collect();
+        for append in appends {
+            assert_eq!(append.await.unwrap(), size);
+            size += 1;
+        }
+        node.close();
+        assert!(log.append(&record(0), Class::Authenticated).await.is_err(), "a closed log takes nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_appended_once_even_across_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, log) = reopened(folder.path());
+    let change = Record { change: Some(9), ..record(7_000_000) };
+    for n in 0..700 {
+        log.append_once(&record(n), 0).await.unwrap();
+    }
+    let (first, second) = tokio::join!(log.append_once(&change, 700), log.append_once(&change, 700));
+    assert_eq!((first.unwrap(), second.unwrap()), (700, 700));
+    assert_eq!(log.append_once(&change, 701).await.unwrap(), 701, "below the asked place it does not count");
+    node.close();
+    let (node, log) = reopened(folder.path());
+    assert_eq!(log.append_once(&record(3), 0).await.unwrap(), 3);
+    assert_eq!(log.append_once(&change, 650).await.unwrap(), 701);
+    assert_eq!(log.size(), 702);
+    node.close();
+}
+
+#[tokio::test]
+async fn checkpoints_carry_the_lines_they_were_given_and_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, log) = reopened(folder.path());
+    assert_eq!(log.latest_checkpoint().unwrap().size, 0);
+    log.append(&record(1), Class::Authenticated).await.unwrap();
+    log.set_extension("head 41".into());
+    let checkpoint = log.checkpoint().await.unwrap();
+    assert_eq!((checkpoint.size, &checkpoint.extension[..]), (1, &["head 41".to_owned()][..]));
+    assert_eq!(log.latest_checkpoint(), Some(checkpoint.clone()));
+    node.close();
+    let (_node, log) = reopened(folder.path());
+    assert_eq!(log.latest_checkpoint(), Some(checkpoint));
+}
+
+#[tokio::test]
+async fn new_records_are_signed_within_the_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_node, log) = reopened(folder.path());
+    log.append(&record(1), Class::Authenticated).await.unwrap();
+    for _ in 0..200 {
+        if log.latest_checkpoint().unwrap().size == 1 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("no checkpoint");
+}
+
+#[test]
+fn a_log_belongs_to_one_key_and_a_folder_to_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, log) = reopened(folder.path());
+    assert!(matches!(Node::open(folder.path(), options()), Err(OpenError::InUse)));
+    assert!(matches!(node.log(&origin("a"), signer(2)), Err(OpenError::OtherKey { .. })));
+    node.close();
+    drop(log);
+    let node = Node::open(folder.path(), options()).unwrap();
+    assert!(matches!(node.log(&origin("a"), signer(2)), Err(OpenError::OtherKey { .. })));
+    node.log(&origin("b"), signer(2)).unwrap();
+}
