@@ -87,17 +87,14 @@ impl ImportKey {
         let body = Object::parse(body)?;
         let member = body.required("key")?;
         let jwk = member.object()?;
-        let kty_member = jwk.required("kty")?;
-        let kty = KeyType::read(&kty_member)?;
+        let kty = KeyType::read(&jwk.required("kty")?)?;
         let material = match jwk.optional("key_hsm")? {
             Some(blob) => KeyMaterial::Protected(blob.bytes()?),
             None => match kty {
                 KeyType::Rsa => KeyMaterial::Rsa(Box::new(RsaMaterial::read(&jwk)?)),
                 KeyType::Ec => KeyMaterial::read_ec(&jwk)?,
                 KeyType::Oct => KeyMaterial::read_oct(&jwk)?,
-                KeyType::Akp => {
-                    return Err(kty_member.refuse("must be RSA, EC or oct; AKP keys are created, not imported"));
-                }
+                KeyType::Akp => KeyMaterial::read_akp(&jwk)?,
             },
         };
         Ok(Self {
@@ -128,6 +125,15 @@ pub enum KeyMaterial {
     },
     /// A symmetric key, 1 to 64 bytes.
     Oct(SecretBytes),
+    /// An ML-DSA key pair.
+    Akp {
+        /// The parameter set.
+        set: MlDsa,
+        /// The public key (FIPS 204).
+        public: Vec<u8>,
+        /// The 32-byte seed, or the expanded private key.
+        private: SecretBytes,
+    },
     /// A blob of "bring your own key": the key, wrapped for this pool elsewhere (member `key_hsm`).
     Protected(Vec<u8>),
 }
@@ -140,6 +146,7 @@ impl KeyMaterial {
             Self::Rsa(rsa) => Some(KeyKind::Rsa(rsa.size)),
             Self::Ec { curve, .. } => Some(KeyKind::Ec(*curve)),
             Self::Oct(key) => OctSize::from_bytes(key.expose().len()).map(KeyKind::Oct),
+            Self::Akp { set, .. } => Some(KeyKind::Akp(*set)),
             Self::Protected(_) => None,
         }
     }
@@ -157,6 +164,12 @@ impl KeyMaterial {
         let d = jwk.required("d")?;
         let d = d.secret()?.with_width(width).ok_or_else(|| too_long(&d))?;
         Ok(Self::Ec { curve, x, y, d })
+    }
+
+    /// Source: RFC 9881 for the private forms; the members `pub` and `priv` as the JOSE registry names them.
+    fn read_akp(jwk: &Object<'_>) -> Result<Self, BodyError> {
+        let set = ml_dsa(jwk)?;
+        Ok(Self::Akp { set, public: jwk.required("pub")?.bytes()?, private: jwk.required("priv")?.secret()? })
     }
 
     fn read_oct(jwk: &Object<'_>) -> Result<Self, BodyError> {
@@ -612,13 +625,14 @@ impl KeyType {
                 None => Ok(KeyKind::Ec(Curve::P256)),
                 Some(member) => curve(&member).map(KeyKind::Ec),
             },
-            Self::Akp => {
-                let member = body.required("alg")?;
-                let set = MlDsa::parse(&member.text()?);
-                set.map(KeyKind::Akp).ok_or_else(|| member.refuse("must be ML-DSA-44, ML-DSA-65 or ML-DSA-87"))
-            }
+            Self::Akp => ml_dsa(body).map(KeyKind::Akp),
         }
     }
+}
+
+fn ml_dsa(object: &Object<'_>) -> Result<MlDsa, BodyError> {
+    let member = object.required("alg")?;
+    MlDsa::parse(&member.text()?).ok_or_else(|| member.refuse("must be ML-DSA-44, ML-DSA-65 or ML-DSA-87"))
 }
 
 fn curve(member: &Member<'_>) -> Result<Curve, BodyError> {
