@@ -1,0 +1,3 @@
+//! Ratios against references measured in the same run.
+
+fn main() {}
