@@ -1,0 +1,133 @@
+"""Bodies that no client sends: each is refused in the one shape, and the next request is served."""
+
+import pytest
+
+from wire import b64u
+
+MALFORMED = {
+    "nothing": b"",
+    "not JSON": b"hello",
+    "cut off": b'{"kty":"RSA"',
+    "a trailing comma": b'{"kty":"RSA",}',
+    "two values": b'{"kty":"RSA"}{"kty":"EC"}',
+    "an array": b'["kty"]',
+    "a string": b'"RSA"',
+    "null": b"null",
+    "a number": b"7",
+    "not UTF-8": b'{"kty":"\xff\xfe"}',
+    "a lone surrogate": b'{"kty":"\\ud800"}',
+    "a raw control character": b'{"kty":"R\x00SA"}',
+    "UTF-16": '{"kty":"RSA"}'.encode("utf-16"),
+    "deep arrays": b"[" * 100_000,
+    "deep objects": b'{"a":' * 100_000,
+    "deep and closed": b'{"kty":"oct","x":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+    "a huge number": b'{"kty":"RSA","key_size":' + b"9" * 100_000 + b"}",
+    "a huge exponent": b'{"kty":"RSA","key_size":1e999999999}',
+    "a negative zero": b'{"kty":"RSA","key_size":-0}',
+    "not a number": b'{"kty":"RSA","key_size":NaN}',
+    "a duplicate member": b'{"kty":"RSA","kty":"EC"}',
+}
+
+
+@pytest.mark.parametrize("flaw", MALFORMED)
+def test_a_malformed_body_is_refused(owner, name, flaw):
+    answer = owner.post(f"/keys/{name}/create", MALFORMED[flaw]).refused(400, "BadParameter")
+    assert len(answer.body) < 2000
+    owner.get(f"/keys/{name}").refused(404)
+
+
+@pytest.mark.parametrize("operation", ["create", "sign", "verify", "encrypt", "decrypt", "wrapkey", "unwrapkey"])
+@pytest.mark.parametrize("flaw", ["not JSON", "an array", "deep arrays", "not UTF-8", "null"])
+def test_every_operation_refuses_a_malformed_body(owner, name, operation, flaw):
+    owner.create(name, kty="RSA-HSM")
+    owner.post(f"/keys/{name}/{operation}", MALFORMED[flaw]).refused(400, "BadParameter")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "AAAAA", "A" * 41 + "+/", "A A", "AA\nAA", "AAA==", "====", "*", "é", "A" * 42 + "B", "\u0000"],
+    ids=repr,
+)
+def test_wrong_base64url_is_refused(owner, name, text):
+    owner.create(name, kty="EC-HSM")
+    owner.post(f"/keys/{name}/sign", {"alg": "ES256", "value": text}).refused(400, "BadParameter")
+
+
+@pytest.mark.parametrize("value", [None, 7, True, ["AA"], {"a": "b"}])
+def test_a_byte_field_of_another_type_is_refused(owner, name, value):
+    owner.create(name, kty="EC-HSM")
+    owner.post(f"/keys/{name}/sign", {"alg": "ES256", "value": value}).refused(400, "BadParameter")
+    owner.post(f"/keys/{name}/sign", {"alg": value, "value": "A" * 43}).refused(400, "BadParameter")
+
+
+def test_a_body_of_more_than_a_mebibyte_is_refused(owner, name):
+    owner.create(name, kty="oct-HSM")
+    answer = owner.post(f"/keys/{name}/encrypt", b'{"alg":"A256GCM","value":"' + b"A" * (1 << 20) + b'"}')
+    assert answer.status in (400, 413), answer.status
+    assert answer.code
+    owner.close()
+    owner.get(f"/keys/{name}").ok()
+
+
+def test_a_body_of_almost_a_mebibyte_is_read(owner, name):
+    owner.create(name, kty="oct-HSM")
+    body = b'{"kty":"oct","ignored":"' + b"A" * ((1 << 20) - 100) + b'"}'
+    owner.post(f"/keys/{name}/create", body).ok()
+
+
+def test_a_length_that_promises_a_terabyte_is_refused_without_waiting_for_it(owner):
+    answer = owner.send(
+        "POST",
+        "/rng?api-version=7.4",
+        b"{",
+        {"Authorization": f"Bearer {owner.token}", "Content-Length": str(1 << 40)},
+    )
+    assert answer.status in (400, 413)
+    owner.close()
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/xml", "application/json; charset=utf-8"])
+def test_the_content_type_does_not_matter_as_long_as_it_is_json(owner, content_type):
+    headers = {"Authorization": f"Bearer {owner.token}"} | ({"Content-Type": content_type} if content_type else {})
+    answer = owner.send("POST", "/rng?api-version=7.4", b'{"count":1}', headers)
+    assert answer.status in (200, 415), answer
+    if content_type and content_type.startswith("application/json"):
+        answer.ok()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/keys/%2e%2e/%2e%2e/etc/passwd",
+        "/keys/../../etc/passwd",
+        "/keys/%00",
+        "/keys/%ff",
+        "/keys/%",
+        "/keys/%zz",
+        "/" + "a/" * 2000,
+        "/keys/" + "a" * 7000,
+        "/keys?" + "a=b&" * 2000,
+        "/keys?maxresults=5&maxresults=7",
+        "/keys?%ff=%ff",
+    ],
+    ids=lambda path: path[:40],
+)
+def test_a_strange_path_does_no_harm(owner, path):
+    assert 200 <= owner.get(path).status < 500
+    owner.get("/keys").ok()
+
+
+def test_too_many_headers_are_refused(owner):
+    answer = owner.get("/keys", headers={f"x-header-{n}": "v" for n in range(99)})
+    assert answer.status in (200, 400, 431)
+    owner.close()
+    owner.get("/keys").ok()
+
+
+def test_failures_of_the_same_kind_look_the_same_from_outside(owner, name):
+    """A refusal names the fault and never the key's insides."""
+    owner.create(name, kty="oct-HSM")
+    body = {"alg": "A256GCM", "value": b64u(bytes(40)), "iv": b64u(bytes(12)), "tag": b64u(bytes(16))}
+    message = owner.post(f"/keys/{name}/decrypt", body).refused(400).message
+    for word in ("aws", "lc", "panick", "src/", ".rs", "unwrap()"):
+        assert f" {word}" not in message.lower()
