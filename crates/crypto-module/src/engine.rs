@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{PoolName, RsaSize};
 
@@ -48,7 +48,14 @@ pub(crate) struct Shared {
     pub(crate) arithmetic: Workers,
     pub(crate) generation: Workers,
     stock: Arc<Stock>,
-    cache: moka::sync::Cache<[u8; 32], Arc<OpenKey>>,
+    cache: moka::sync::Cache<[u8; 32], Arc<Slot>>,
+}
+
+/// A place in the cache. The cache frees its own entries some time after it has given them up; the key inside is let
+/// go at once.
+struct Slot {
+    key: Mutex<Option<Arc<OpenKey>>>,
+    weight: u32,
 }
 
 impl Engine {
@@ -64,7 +71,8 @@ impl Engine {
         };
         let cache = moka::sync::Cache::builder()
             .max_capacity(options.cache_bytes)
-            .weigher(|_, key: &Arc<OpenKey>| key.weight())
+            .weigher(|_, slot: &Arc<Slot>| slot.weight)
+            .eviction_listener(|_, slot, _| drop(slot.lock().take()))
             .build();
         Ok(Self(Arc::new(Shared {
             arithmetic: Workers::start("arithmetic", options.workers.max(1), options.arithmetic_queue)?,
@@ -107,12 +115,13 @@ impl Shared {
     pub(crate) fn open_key(&self, masters: &Masters, key: &SealedKey) -> Result<Arc<OpenKey>, Error> {
         // Before the cache is asked, which all pools share.
         key.belongs_to(masters)?;
-        if let Some(open) = self.cache.get(key.blob_digest()) {
+        if let Some(open) = self.cache.get(key.blob_digest()).and_then(|slot| slot.lock().clone()) {
             return Ok(open);
         }
         let material = key.open_material(masters)?;
         let open = Arc::new(OpenKey::parse(key.kind(), key.public(), &material)?);
-        self.cache.insert(*key.blob_digest(), open.clone());
+        let slot = Slot { key: Mutex::new(Some(open.clone())), weight: open.weight() };
+        self.cache.insert(*key.blob_digest(), Arc::new(slot));
         Ok(open)
     }
 
@@ -125,6 +134,12 @@ impl Shared {
     /// A key made ahead of need, if there is one.
     pub(crate) fn take_from_stock(&self, size: RsaSize) -> Option<NewKey> {
         self.stock.take(size)
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<OpenKey>>> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,7 +173,62 @@ impl Stock {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RsaSize, Vec<NewKey>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RsaSize, Vec<NewKey>>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use model::{Attributes, Curve, KeyKind, KeyOperations, Tags, UnixTime};
+
+    use super::*;
+    use crate::record::{self, Header, Place};
+    use crate::{KeyFacts, Origin};
+
+    fn sealed_key(masters: &Masters, sealing_key: &Bytes) -> SealedKey {
+        let new = keys::generate(KeyKind::Ec(Curve::P256)).unwrap();
+        let header = Header { kind: new.kind, origin: Origin::Generated, exportable: false, public: new.public };
+        let now = UnixTime(0);
+        let facts = KeyFacts {
+            attributes: Attributes { enabled: true, not_before: None, expires: None, created: now, updated: now },
+            operations: KeyOperations::default(),
+            tags: Tags::default(),
+            release_policy: None,
+        };
+        let place = Place { path: "k/1", key_path: "k", sealing_key };
+        SealedKey::create(masters, &place, header, &new.material, facts).unwrap()
+    }
+
+    #[test]
+    fn an_opened_key_is_freed_when_it_is_forgotten_or_pushed_out() {
+        let options = Options { workers: 1, rsa_stock: 0, cache_bytes: 64 << 10, ..Options::default() };
+        let engine = Engine::start(&options).unwrap().0;
+        let masters = Masters::derive(&[3; KEY]).unwrap();
+        let sealing_key = record::new_sealing_key(&masters, "k").unwrap();
+
+        let key = sealed_key(&masters, &sealing_key);
+        let forgotten = Arc::downgrade(&engine.open_key(&masters, &key).unwrap());
+        assert!(forgotten.upgrade().is_some(), "the cache holds it");
+        engine.forget(&key);
+        assert!(forgotten.upgrade().is_none());
+
+        let opened: Vec<_> = (0..200)
+            .map(|_| Arc::downgrade(&engine.open_key(&masters, &sealed_key(&masters, &sealing_key)).unwrap()))
+            .collect();
+        engine.cache.run_pending_tasks();
+        let alive = opened.iter().filter(|key| key.upgrade().is_some()).count();
+        assert!((1..=32).contains(&alive), "{alive} of 200 keys of 2 KiB are alive in 64 KiB");
+    }
+
+    #[test]
+    fn the_stock_is_filled_and_gives_each_key_once() {
+        let stock = Stock { keys: Mutex::default(), wanted: 1 };
+        assert!(stock.take(RsaSize::Rsa2048).is_none());
+        assert!(stock.add_one());
+        assert!(stock.take(RsaSize::Rsa2048).is_some());
+        assert!(stock.take(RsaSize::Rsa2048).is_none());
+        assert!(!Stock { keys: Mutex::default(), wanted: 0 }.add_one());
     }
 }
