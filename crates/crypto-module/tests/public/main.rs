@@ -1,6 +1,10 @@
 //! The module through its public face.
 #![cfg(test)]
-#![expect(clippy::unwrap_used, reason = "helpers of tests are not marked as tests")]
 
+mod encryption;
+mod formats;
+mod import;
+mod sealing;
 mod signatures;
 mod support;
+mod vectors;
