@@ -13,7 +13,7 @@ use crate::admission::{Permit, scope_of};
 use crate::deleted_keys::DeletedKeyVersion;
 use crate::error::Error;
 use crate::records::{Deletion, KeyRecord, Unreadable, encode};
-use crate::rotation::StoredPolicy;
+use crate::rotation::{StoredPolicy, rotated};
 use crate::view::{Effect, Key, State};
 use crate::writer::{Planned, module_failed};
 use crate::{Call, Inner, Pool};
@@ -127,11 +127,7 @@ impl Pool {
         let operation = Operation::CreateKey;
         self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
             let facts = new.facts(kind, permit.now())?;
-            self.make_version(permit, name, async |attempt: &Attempt| {
-                let sealed = attempt.generate(permit, kind, public_exponent.clone(), facts.clone()).await?;
-                Ok(Made { sealed, of: None })
-            })
-            .await
+            self.make_version(permit, name, Source::Generate { kind, public_exponent, facts }).await
         })
         .await
     }
@@ -150,19 +146,9 @@ impl Pool {
     ) -> Result<KeyVersionState, Error> {
         let operation = Operation::ImportKey;
         let ImportRequest { kind, material, new } = request;
-        // Material is no value to copy: if the key changes under its import, the client is asked to try again.
-        let material = Mutex::new(Some(material));
         self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
             let facts = new.facts(kind, permit.now())?;
-            self.make_version(permit, name, async |attempt: &Attempt| {
-                let material = material.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let sealed = attempt.import(permit, material.ok_or(Error::Contention)?, facts.clone()).await?;
-                if sealed.kind() != kind {
-                    return Err(Error::Input("the key is not of the type and size that it is said to be".to_owned()));
-                }
-                Ok(Made { sealed, of: None })
-            })
-            .await
+            self.make_version(permit, name, Source::Import { kind, material: Some(material), facts }).await
         })
         .await
     }
@@ -301,17 +287,17 @@ impl Pool {
         .await
     }
 
-    /// Makes a version with `make` and commits it. If the key changed meanwhile in a way that matters, the version is
+    /// Makes a version from `source` and commits it. If the key changed meanwhile in a way that matters, the version is
     /// made again.
     pub(crate) async fn make_version(
         &self,
         permit: &Permit<'_>,
         name: &KeyName,
-        make: impl AsyncFn(&Attempt) -> Result<Made, Error>,
+        mut source: Source,
     ) -> Result<KeyVersionState, Error> {
         for _ in 0..TRIES {
             let attempt = self.attempt(permit, name)?;
-            let made = make(&attempt).await?;
+            let made = source.make(&attempt, permit).await?;
             permit.concerns(attempt.version, None);
             match self.commit_version(permit, attempt, made).await {
                 Err(Error::Contention) => tracing::debug!("a key changed while a version of it was made"),
@@ -381,7 +367,7 @@ impl Pool {
 }
 
 /// A version about to be made.
-pub(crate) struct Attempt {
+struct Attempt {
     name: KeyName,
     version: KeyVersion,
     path: Path,
@@ -389,11 +375,51 @@ pub(crate) struct Attempt {
     sealing_key: Arc<Bytes>,
 }
 
+/// Where a new version comes from.
+pub(crate) enum Source {
+    /// The module makes it.
+    Generate { kind: KeyKind, public_exponent: Option<Box<[u8]>>, facts: KeyFacts },
+    /// It was made elsewhere. The material is no value to copy: it can be taken in once.
+    Import { kind: KeyKind, material: Option<KeyMaterial>, facts: KeyFacts },
+    /// The module makes it like the latest version.
+    Rotate,
+}
+
+impl Source {
+    async fn make(&mut self, attempt: &Attempt, permit: &Permit<'_>) -> Result<Made, Error> {
+        match self {
+            Self::Generate { kind, public_exponent, facts } => {
+                let sealed = attempt.generate(permit, *kind, public_exponent.clone(), facts.clone()).await?;
+                Ok(Made { sealed, of: None })
+            }
+            Self::Import { kind, material, facts } => {
+                // Taken in already, and the key changed under it: the client is asked to try again.
+                let material = material.take().ok_or(Error::Contention)?;
+                let sealed = attempt.import(permit, material, facts.clone()).await?;
+                if sealed.kind() != *kind {
+                    return Err(Error::Input("the key is not of the type and size that it is said to be".to_owned()));
+                }
+                Ok(Made { sealed, of: None })
+            }
+            Self::Rotate => {
+                let (latest, policy) = {
+                    let state = permit.state();
+                    let key = state.live(&attempt.name)?;
+                    (key.version(None)?.1, key.rotation.clone())
+                };
+                let facts = rotated(latest.facts(), policy.as_ref(), permit.now())?;
+                let sealed = attempt.generate(permit, latest.kind(), exponent_of(latest.public()), facts).await?;
+                Ok(Made { sealed, of: Some((latest, policy)) })
+            }
+        }
+    }
+}
+
 /// A version that was made but not yet committed.
-pub(crate) struct Made {
-    pub(crate) sealed: SealedKey,
+struct Made {
+    sealed: SealedKey,
     /// The version and rotation policy after which it was made, if it continues one; it is stale when they changed.
-    pub(crate) of: Option<(SealedKey, Option<StoredPolicy>)>,
+    of: Option<(SealedKey, Option<StoredPolicy>)>,
 }
 
 impl Made {
@@ -405,7 +431,7 @@ impl Made {
 }
 
 impl Attempt {
-    pub(crate) async fn generate(
+    async fn generate(
         &self,
         permit: &Permit<'_>,
         kind: KeyKind,
@@ -529,7 +555,7 @@ fn changed(sealed: &SealedKey, change: &KeyChange, now: UnixTime) -> Result<KeyF
 }
 
 /// The public exponent of an RSA key, to make another like it.
-pub(crate) fn exponent_of(public: &PublicKey) -> Option<Box<[u8]>> {
+fn exponent_of(public: &PublicKey) -> Option<Box<[u8]>> {
     match public {
         PublicKey::Rsa { e, .. } => Some(e.clone()),
         _ => None,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crypto_module::KeyFacts;
 use model::rotation::RotationPolicy;
 use model::{Attributes, KeyName, Operation, UnixTime};
 
 use crate::admission::scope_of;
 use crate::error::Error;
-use crate::keys::{Attempt, KeyVersionState, Made, exponent_of};
+use crate::keys::{KeyVersionState, Source};
 use crate::view::{Effect, Key};
 use crate::writer::Planned;
 use crate::{Call, Pool};
@@ -78,25 +79,19 @@ impl Pool {
     pub async fn rotate(&self, call: &Call, name: &KeyName) -> Result<KeyVersionState, Error> {
         let operation = Operation::RotateKey;
         self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
-            self.make_version(permit, name, async |attempt: &Attempt| {
-                let (latest, policy) = {
-                    let state = permit.state();
-                    let key = state.live(name)?;
-                    (key.version(None)?.1, key.rotation.clone())
-                };
-                let now = permit.now();
-                let expires = match policy.as_ref().and_then(|stored| stored.policy.expiry()) {
-                    Some(period) => Some(period.after(now).ok_or(Error::Calendar)?),
-                    None => None,
-                };
-                let mut facts = latest.facts().clone();
-                facts.attributes = Attributes { enabled: true, not_before: None, expires, created: now, updated: now };
-                let exponent = exponent_of(latest.public());
-                let sealed = attempt.generate(permit, latest.kind(), exponent, facts).await?;
-                Ok(Made { sealed, of: Some((latest, policy)) })
-            })
-            .await
+            permit.state().live(name)?;
+            self.make_version(permit, name, Source::Rotate).await
         })
         .await
     }
+}
+
+/// What a version made by rotation begins with: the operations and tags of `latest`, and the life that `policy` gives.
+pub(crate) fn rotated(latest: &KeyFacts, policy: Option<&StoredPolicy>, now: UnixTime) -> Result<KeyFacts, Error> {
+    let expires = match policy.and_then(|stored| stored.policy.expiry()) {
+        Some(period) => Some(period.after(now).ok_or(Error::Calendar)?),
+        None => None,
+    };
+    let attributes = Attributes { enabled: true, not_before: None, expires, created: now, updated: now };
+    Ok(KeyFacts { attributes, ..latest.clone() })
 }

@@ -1,0 +1,380 @@
+//! The data plane of one pool: authenticate, parse, hand to the pool, write the answer.
+//!
+//! Each file below stands for one published document and turns one kind of call into one method of [`pool::Pool`].
+//! Whether a caller may, and what is recorded, is decided there; here is only HTTP.
+
+mod errors;
+mod keys;
+mod rbac;
+mod settings;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use audit::{Class, Decision, FailedTokens, Record};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use model::{Caller, Scope};
+use pool::{Call, Outcome, Pool};
+use uuid::Uuid;
+use wire::body::BodyError;
+use wire::challenge::Challenge;
+use wire::errors::{ErrorBody, codes};
+use wire::headers;
+use wire::routes::{self, Route};
+use wire::urls::BaseUrl;
+
+use crate::edge::{Inbound, Outbound};
+use crate::jwks::{AuthError, Authenticator};
+use errors::Failure;
+
+/// The longest text of a client's own that a record repeats.
+const LONGEST_ECHO: usize = 256;
+
+/// The data plane of one pool.
+pub struct DataPlane {
+    pool: Pool,
+    authenticator: Authenticator,
+    region: HeaderValue,
+    failed_tokens: Mutex<FailedTokens>,
+}
+
+/// An answer before its headers.
+struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn ok(body: Vec<u8>) -> Result<Self, Failure> {
+        Ok(Self { status: StatusCode::OK, body })
+    }
+}
+
+/// What every handler needs of a request.
+struct Request<'a> {
+    pool: &'a Pool,
+    call: Call,
+    base: BaseUrl,
+    route: Route,
+    body: Bytes,
+}
+
+impl DataPlane {
+    /// The data plane of `pool`, for tokens that `authenticator` accepts, in `region`.
+    #[must_use]
+    pub fn new(pool: Pool, authenticator: Authenticator, region: &str) -> Self {
+        let region = HeaderValue::from_str(region).unwrap_or(HeaderValue::from_static("local"));
+        Self { pool, authenticator, region, failed_tokens: Mutex::default() }
+    }
+
+    /// The pool behind it.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Answers one request. `challenge` says where a client without a token is sent.
+    pub async fn answer(&self, request: Inbound, challenge: &Challenge) -> Outbound {
+        let id = Uuid::new_v4();
+        let received = request.received;
+        let reply = Reply { method: request.method.clone(), source: request.peer.ip(), id, received };
+        let echo = echo(&request.headers);
+
+        let caller = match self.authenticate(&request, id).await {
+            Ok(caller) => caller,
+            Err(refused) => return reply.with_echo(echo, reply.refused(&refused, challenge)),
+        };
+        let answer = match self.route(request, caller, id).await {
+            Ok(request) => dispatch(request).await,
+            Err(failure) => Err(failure),
+        };
+        let mut answer = match answer {
+            Ok(answer) => reply.success(answer),
+            Err(failure) => reply.failure(&failure),
+        };
+        answer.headers_mut().insert(headers::KEYVAULT_REGION, self.region.clone());
+        if let Ok(network) = HeaderValue::from_str(&headers::network(reply.source)) {
+            answer.headers_mut().insert(headers::KEYVAULT_NETWORK, network);
+        }
+        reply.with_echo(echo, answer)
+    }
+
+    async fn authenticate(&self, request: &Inbound, id: Uuid) -> Result<Arc<Caller>, Refused> {
+        let Some(header) = request.headers.get(AUTHORIZATION) else { return Err(Refused::NoToken) };
+        let token = header.to_str().ok().and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        let outcome = match token {
+            None => Err(AuthError::Token(identity::TokenError::Malformed("authorization header"))),
+            Some(token) => self.authenticator.authenticate(token, self.pool.clock().now()).await,
+        };
+        match outcome {
+            Ok(caller) => Ok(caller),
+            Err(error) => {
+                self.note_failed_token(request, id, &error).await;
+                match error {
+                    AuthError::Token(_) => Err(Refused::BadToken),
+                    AuthError::IssuerUnreachable { .. } => Err(Refused::IssuerUnreachable),
+                }
+            }
+        }
+    }
+
+    /// Records how many tokens failed that were not recorded singly. To be called every few seconds.
+    pub async fn count_failed_tokens(&self) {
+        let summaries = self.failed_tokens().drain(self.pool.clock().now_millis());
+        for summary in summaries {
+            let record = Record {
+                source: summary.source,
+                count: Some(summary.count),
+                status: 401,
+                code: Some(codes::UNAUTHORIZED.into()),
+                reason: Some("tokens that failed, counted".into()),
+                ..self.pool.blank_record("Authentication")
+            };
+            self.append_failed(&record).await;
+        }
+    }
+
+    fn failed_tokens(&self) -> MutexGuard<'_, FailedTokens> {
+        self.failed_tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a token that failed, within what one source may take of the log. Never the reason for a 503.
+    async fn note_failed_token(&self, request: &Inbound, id: Uuid, error: &AuthError) {
+        let source = request.peer.ip();
+        let decision = self.failed_tokens().observe(source, self.pool.clock().now_millis());
+        if decision == Decision::Record {
+            let record = Record {
+                source: Some(source),
+                request_id: Some(id.as_u128()),
+                request: Some(request_line(request)),
+                user_agent: short_header(&request.headers, &USER_AGENT),
+                correlation: short_header(&request.headers, &CLIENT_REQUEST_ID),
+                status: 401,
+                code: Some(codes::UNAUTHORIZED.into()),
+                reason: Some(error.to_string().into()),
+                ..self.pool.blank_record("Authentication")
+            };
+            self.append_failed(&record).await;
+        }
+    }
+
+    async fn append_failed(&self, record: &Record) {
+        if let Err(error) = self.pool.log().append(record, Class::Unauthenticated).await {
+            tracing::debug!(%error, "a failed token was not recorded");
+        }
+    }
+
+    /// Reads the request line of an authenticated request. What cannot be read is recorded too.
+    async fn route(&self, request: Inbound, caller: Arc<Caller>, id: Uuid) -> Result<Request<'_>, Failure> {
+        let method_override = headers::METHOD_OVERRIDES
+            .iter()
+            .find_map(|name| request.headers.get(*name))
+            .and_then(|value| value.to_str().ok());
+        let call = Call {
+            caller,
+            source: request.peer.ip(),
+            request_id: id,
+            correlation: short_header(&request.headers, &CLIENT_REQUEST_ID),
+            user_agent: short_header(&request.headers, &USER_AGENT),
+            request: request_line(&request),
+            received: request.received,
+            success: Outcome { status: 200, code: None },
+            failure: errors::outcome,
+        };
+        let parsed = routes::parse(request.method.as_str(), request.uri.path(), request.uri.query(), method_override);
+        let failure = match parsed {
+            Ok(route) => match request.host.as_deref().and_then(BaseUrl::https) {
+                Some(base) => return Ok(Request { pool: &self.pool, call, base, route, body: request.body }),
+                None => Failure::bad_request("the Host header names no host"),
+            },
+            Err(error) => Failure::from(error),
+        };
+        self.pool.record_refusal(&call, failure.outcome(), &failure.message).await?;
+        Err(failure)
+    }
+}
+
+static CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static(headers::CLIENT_REQUEST_ID);
+
+/// Whether a request changes state, by its method and path alone: then it must run to its end.
+///
+/// Cryptographic operations are POSTs that change nothing and are most of the traffic.
+#[must_use]
+pub fn must_finish(method: &Method, path: &str) -> bool {
+    if *method == Method::GET {
+        return false;
+    }
+    let last = path.rsplit('/').find(|segment| !segment.is_empty()).unwrap_or_default();
+    let pure = ["sign", "verify", "encrypt", "decrypt", "wrapkey", "unwrapkey", "rng"];
+    !(*method == Method::POST && pure.iter().any(|name| last.eq_ignore_ascii_case(name)))
+}
+
+async fn dispatch(request: Request<'_>) -> Result<Answer, Failure> {
+    use routes::Call as C;
+    match &request.route.call {
+        C::ListRoleDefinitions(_)
+        | C::GetRoleDefinition(..)
+        | C::PutRoleDefinition(..)
+        | C::DeleteRoleDefinition(..)
+        | C::ListRoleAssignments { .. }
+        | C::GetRoleAssignment(..)
+        | C::PutRoleAssignment(..)
+        | C::DeleteRoleAssignment(..) => rbac::answer(request).await,
+        C::ListSettings | C::GetSetting(_) | C::UpdateSetting(_) => settings::answer(request).await,
+        _ => keys::answer(request).await,
+    }
+}
+
+impl Request<'_> {
+    /// Parses the body. A refusal is decided and recorded like any other outcome: a caller without the right learns
+    /// no more than that.
+    async fn parse<T>(&self, parse: impl FnOnce(&[u8]) -> Result<T, BodyError>) -> Result<T, Failure> {
+        match parse(&self.body) {
+            Ok(parsed) => Ok(parsed),
+            Err(error) => Err(self.refuse(&error.message).await),
+        }
+    }
+
+    /// Refuses the request for what its body says.
+    async fn refuse(&self, why: &str) -> Failure {
+        let operation = self.route.operation();
+        self.pool.refuse(&self.call, operation, scope(&self.route.call), why).await.into()
+    }
+}
+
+/// The scope at which a call's right is needed.
+fn scope(call: &routes::Call) -> Scope {
+    use routes::Call as C;
+    match call {
+        C::CreateKey(name)
+        | C::ImportKey(name)
+        | C::RotateKey(name)
+        | C::DeleteKey(name)
+        | C::ListKeyVersions(name, _)
+        | C::GetRotationPolicy(name)
+        | C::SetRotationPolicy(name)
+        | C::GetDeletedKey(name)
+        | C::RecoverDeletedKey(name)
+        | C::PurgeDeletedKey(name) => Scope::Key(name.clone()),
+        C::GetKey(key)
+        | C::UpdateKey(key)
+        | C::Encrypt(key)
+        | C::Decrypt(key)
+        | C::WrapKey(key)
+        | C::UnwrapKey(key)
+        | C::Sign(key)
+        | C::Verify(key) => Scope::Key(key.name.clone()),
+        C::ListKeys(_) | C::ListDeletedKeys(_) => Scope::Keys,
+        C::GetRandomBytes | C::ListSettings | C::GetSetting(_) | C::UpdateSetting(_) => Scope::Root,
+        C::GetRoleDefinition(scope, _)
+        | C::ListRoleDefinitions(scope)
+        | C::PutRoleDefinition(scope, _)
+        | C::DeleteRoleDefinition(scope, _)
+        | C::GetRoleAssignment(scope, _)
+        | C::ListRoleAssignments { scope, .. }
+        | C::PutRoleAssignment(scope, _)
+        | C::DeleteRoleAssignment(scope, _) => scope.clone(),
+    }
+}
+
+/// Why a request gets no further than the door.
+enum Refused {
+    NoToken,
+    BadToken,
+    IssuerUnreachable,
+}
+
+/// Writes answers to one request.
+struct Reply {
+    method: Method,
+    source: IpAddr,
+    id: Uuid,
+    received: Instant,
+}
+
+impl Reply {
+    fn refused(&self, refused: &Refused, challenge: &Challenge) -> Outbound {
+        let challenge = match refused {
+            Refused::NoToken => HeaderValue::from_str(challenge.plain()),
+            Refused::BadToken => HeaderValue::from_str(&challenge.invalid_token()),
+            Refused::IssuerUnreachable => {
+                return self.failure(&Failure::from(pool::Error::Unavailable { what: "the token issuer" }));
+            }
+        };
+        // The live service answers GET with these two bytes, anything else with none.
+        let body = if self.method == Method::GET { &b"OK"[..] } else { b"" };
+        let mut answer = self.write(StatusCode::UNAUTHORIZED, body.to_vec());
+        if let Ok(value) = challenge {
+            answer.headers_mut().insert(headers::WWW_AUTHENTICATE, value);
+        }
+        answer
+    }
+
+    fn success(&self, answer: Answer) -> Outbound {
+        self.write(answer.status, answer.body)
+    }
+
+    fn failure(&self, failure: &Failure) -> Outbound {
+        let body = ErrorBody { code: failure.code, message: &failure.message, inner: failure.inner };
+        let mut answer = self.write(failure.status, body.to_json(model::rbac::Guid(self.id.as_u128())));
+        if let Some(allow) = failure.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+            answer.headers_mut().insert(headers::ALLOW, allow);
+        }
+        if let Some(seconds) = failure.retry_after {
+            answer.headers_mut().insert(headers::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        answer
+    }
+
+    fn write(&self, status: StatusCode, body: Vec<u8>) -> Outbound {
+        let mut answer = Response::new(Bytes::from(body));
+        *answer.status_mut() = status;
+        let map = answer.headers_mut();
+        map.reserve(16);
+        for (name, value) in headers::ALWAYS {
+            map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let millis = u64::try_from(self.received.elapsed().as_millis()).unwrap_or(u64::MAX);
+        map.insert(headers::SERVER_LATENCY, HeaderValue::from(millis));
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        if let Ok(id) = HeaderValue::from_str(self.id.hyphenated().encode_lower(&mut text)) {
+            map.insert(headers::REQUEST_ID, id);
+        }
+        if self.method == Method::GET {
+            map.insert(headers::BUILD_VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+        }
+        if status == StatusCode::NO_CONTENT {
+            map.remove(CONTENT_LENGTH);
+        }
+        answer
+    }
+
+    /// Sends the client's own id back, if it asked for that.
+    fn with_echo(&self, echo: Option<HeaderValue>, mut answer: Outbound) -> Outbound {
+        if let Some(id) = echo {
+            answer.headers_mut().insert(CLIENT_REQUEST_ID.clone(), id);
+        }
+        answer
+    }
+}
+
+fn echo(map: &HeaderMap) -> Option<HeaderValue> {
+    let wanted = map.get(headers::RETURN_CLIENT_REQUEST_ID)?.to_str().ok()?.eq_ignore_ascii_case("true");
+    map.get(&CLIENT_REQUEST_ID).filter(|id| wanted && id.len() <= LONGEST_ECHO).cloned()
+}
+
+fn short_header(map: &HeaderMap, name: &HeaderName) -> Option<Arc<str>> {
+    let text = map.get(name)?.to_str().ok()?;
+    Some(text.get(..LONGEST_ECHO).unwrap_or(text).into())
+}
+
+fn request_line(request: &Inbound) -> Arc<str> {
+    let path = request.uri.path();
+    format!("{} {}", request.method, path.get(..1024).unwrap_or(path)).into()
+}
