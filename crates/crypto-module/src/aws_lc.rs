@@ -172,9 +172,13 @@ pub(crate) fn recover_rsa_factors(n: &[u8], e: &[u8], d: &[u8]) -> Option<[Secre
         if !drawn {
             return None;
         }
-        for _ in 0..t {
+        for step in 0..=t {
             if y.is_one() || y.equals(&n_less_one) {
                 break;
+            }
+            if step == t {
+                // g to the power d·e − 1 is not 1, so d is no private exponent; no other g would do better.
+                return None;
             }
             // SAFETY: all numbers and the context are valid, and the modulus is not zero.
             if unsafe { sys::BN_mod_mul(square.as_ptr(), y.as_ptr(), y.as_ptr(), n.as_ptr(), ctx) } != 1 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use model::{Attributes, Curve, KeyKind, KeyOperations, MlDsa, OctSize, RsaSize, Tags, UnixTime};
+use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::codec::{Reader, VERSION, put_long, put_short};
@@ -143,7 +144,7 @@ impl SealedKey {
         facts: KeyFacts,
     ) -> Result<Self, Error> {
         check(&facts, header.exportable)?;
-        let sealing_key = open_sealing_key(masters, place.key_path, place.sealing_key)?;
+        let sealing_key = place.open_sealing_key(masters)?;
         let mut blob = header.encode()?;
         let header_len = blob.len();
         let bindings = [place.path.as_bytes(), place.key_path.as_bytes(), &blob];
@@ -234,7 +235,8 @@ impl SealedKey {
     pub(crate) fn open_material(&self, masters: &Masters) -> Result<SecretBytes, Error> {
         self.belongs_to(masters)?;
         let inner = &self.0;
-        let sealing_key = open_sealing_key(masters, &inner.key_path, &inner.sealing_key)?;
+        let place = Place { path: &inner.path, key_path: &inner.key_path, sealing_key: &inner.sealing_key };
+        let sealing_key = place.open_sealing_key(masters)?;
         let (header, sealed) = inner.blob.split_at(inner.header_len);
         let bindings = [inner.path.as_bytes(), inner.key_path.as_bytes(), header];
         let material = seal::open(&sealing_key, Purpose::KeyMaterial, &bindings, sealed)?;
@@ -265,14 +267,23 @@ impl fmt::Debug for SealedKey {
 
 /// Makes and seals the sealing key of a key name.
 pub(crate) fn new_sealing_key(masters: &Masters, key_path: &str) -> Result<Bytes, Error> {
-    let mut key = zeroize::Zeroizing::new([0; KEY]);
+    let mut key = Zeroizing::new([0; KEY]);
     seal::random(&mut *key)?;
     seal::seal(masters.get(Master::KeySealing), Purpose::SealingKey, &[key_path.as_bytes()], &*key).map(Bytes::from)
 }
 
-fn open_sealing_key(masters: &Masters, key_path: &str, sealed: &[u8]) -> Result<zeroize::Zeroizing<[u8; KEY]>, Error> {
-    let key = seal::open(masters.get(Master::KeySealing), Purpose::SealingKey, &[key_path.as_bytes()], sealed)?;
-    key.as_slice().try_into().map(zeroize::Zeroizing::new).map_err(|_| Error::Tampered)
+impl Place<'_> {
+    /// Refuses what sealing would refuse, before a key is made in vain.
+    pub(crate) fn check(&self, masters: &Masters, facts: &KeyFacts, exportable: bool) -> Result<(), Error> {
+        check(facts, exportable)?;
+        self.open_sealing_key(masters).map(drop)
+    }
+
+    fn open_sealing_key(&self, masters: &Masters) -> Result<Zeroizing<[u8; KEY]>, Error> {
+        let bindings = [self.key_path.as_bytes()];
+        let key = seal::open(masters.get(Master::KeySealing), Purpose::SealingKey, &bindings, self.sealing_key)?;
+        key.as_slice().try_into().map(Zeroizing::new).map_err(|_| Error::Tampered)
+    }
 }
 
 /// Bytes of a value before its blob: version and length.
@@ -479,4 +490,51 @@ fn decode_facts(bytes: &[u8]) -> Result<(u64, KeyFacts), Error> {
 
 fn text(bytes: &[u8]) -> Result<String, Error> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Error::Tampered)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// These parsers stand behind the seal; they are written as if they did not.
+        #[test]
+        fn what_the_parsers_take_is_exactly_what_the_writers_make(
+            mut bytes in prop::collection::vec(0_u8..34, 0..120),
+            flags in 0_u8..32,
+        ) {
+            if let Ok(header) = Header::decode(&mut Reader::new(&bytes)) {
+                let encoded = header.encode().unwrap();
+                prop_assert_eq!(&encoded[..], &bytes[..encoded.len()]);
+            }
+            if bytes.len() > 10 {
+                (bytes[0], bytes[9]) = (VERSION, flags);
+                // The counts of tags and of their lengths are small often enough to reach the end of the parser.
+                for byte in &mut bytes[10..] {
+                    *byte %= 3;
+                }
+            }
+            // Every length, since the parser wants to end where the bytes do.
+            for end in 0..=bytes.len() {
+                if let Ok((sequence, facts)) = decode_facts(&bytes[..end]) {
+                    prop_assert_eq!(encode_facts(sequence, &facts).unwrap(), &bytes[..end]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_with_an_unknown_type_parameter_origin_or_flag_is_refused() {
+        let good = [VERSION, 3, 32, 1, 0];
+        assert!(Header::decode(&mut Reader::new(&good)).is_ok());
+        for (index, value) in [(0, 0), (0, 2), (1, 0), (1, 5), (2, 0), (2, 65), (3, 0), (3, 3), (4, 2)] {
+            let mut bad = good;
+            bad[index] = value;
+            assert!(matches!(Header::decode(&mut Reader::new(&bad)), Err(Error::Tampered)), "{index} {value}");
+        }
+    }
 }
