@@ -1,8 +1,8 @@
 //! What the way through the module costs over the bare library.
 //!
 //! Signs with RSA-2048 in a bare loop on one thread, then through the module with one worker and 64 requests at a time,
-//! alternately, and prints both rates and their ratio; then the time of each private operation, and of loading key
-//! versions. Run it on one core: `taskset -c 0 cargo run --release -p crypto-module --example throughput`.
+//! alternately, and prints both rates and their ratio; then the time of signing and verifying with each kind of key, and of
+//! loading key versions. Run it on one core: `taskset -c 0 cargo run --release -p crypto-module --example throughput`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use bytes::Bytes;
-use crypto_module::{Engine, GenerateKey, KeyFacts, Module, NodeKey, Options, SealedKey, SignInput};
+use crypto_module::{Engine, GenerateKey, KeyFacts, Module, NodeKey, Options, SealedKey, SignInput, VerifyInput};
 use model::{Attributes, Curve, KeyKind, MlDsa, OctSize, PoolName, RsaSize, SignatureAlgorithm, Tags, UnixTime};
 
 const ROUND: Duration = Duration::from_millis(1500);
@@ -38,8 +38,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     for kind in kinds() {
         let key = runtime.block_on(generate(&*module, &module.new_sealing_key("k")?, kind))?;
-        let one = runtime.block_on(one_at_a_time(&module, &key))?;
-        println!("{kind:<24} {:8.1} µs a signature, one at a time", one.as_secs_f64() * 1e6);
+        let [sign, verify] = runtime.block_on(one_at_a_time(&module, &key))?.map(|time| time.as_secs_f64() * 1e6);
+        println!("{:<24} sign {sign:8.1} µs, verify {verify:8.1} µs, one at a time", kind.to_string());
     }
 
     let sealing_key = module.new_sealing_key("k")?;
@@ -97,13 +97,23 @@ async fn module_rate(module: &Arc<dyn Module>, key: &SealedKey) -> Result<f64, B
     Ok(f64::from(count) / begun.elapsed().as_secs_f64())
 }
 
-async fn one_at_a_time(module: &Arc<dyn Module>, key: &SealedKey) -> Result<Duration, crypto_module::Error> {
+async fn one_at_a_time(module: &Arc<dyn Module>, key: &SealedKey) -> Result<[Duration; 2], crypto_module::Error> {
     let (begun, mut count) = (Instant::now(), 0);
     while begun.elapsed() < ROUND / 3 {
         module.sign(key, input(key)).await?;
         count += 1;
     }
-    Ok(begun.elapsed() / count)
+    let sign = begun.elapsed() / count;
+
+    let SignInput { algorithm, digest_or_message, context, external_mu } = input(key);
+    let signature = Bytes::from(module.sign(key, input(key)).await?);
+    let input = VerifyInput { algorithm, digest_or_message, signature, context, external_mu };
+    let (begun, mut count) = (Instant::now(), 0);
+    while begun.elapsed() < ROUND / 3 {
+        assert!(module.verify(key, input.clone()).await?);
+        count += 1;
+    }
+    Ok([sign, begun.elapsed() / count])
 }
 
 fn input(key: &SealedKey) -> SignInput {
