@@ -55,6 +55,15 @@ pub enum ConfigError {
 pub struct Config {
     /// Addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// The port that clients use, where it is not one listened on.
+    public_port: Option<u16>,
+    /// This node's name.
+    #[serde(deserialize_with = "node")]
+    pub node: String,
+    /// What answers name as the region.
+    pub region: String,
+    /// Where clients without a token are sent, if not to the built-in or first issuer.
+    authority: Option<Url>,
     /// The domain under which all hosts lie, lower case.
     #[serde(deserialize_with = "domain")]
     pub domain: String,
@@ -185,7 +194,10 @@ pub struct Audit {
     /// Bytes of it for authenticated requests alone.
     #[serde(deserialize_with = "size")]
     pub reserve: u64,
-    /// How often a checkpoint is signed.
+    /// Bytes that are left free on the disk.
+    #[serde(deserialize_with = "size")]
+    pub min_free: u64,
+    /// How long records stand unsigned.
     #[serde(deserialize_with = "duration")]
     pub checkpoint_interval: Duration,
 }
@@ -198,8 +210,13 @@ pub struct Module {
     workers: usize,
     /// Requests that may wait for them.
     pub queue: usize,
-    /// Opened keys kept in memory.
-    pub cache: usize,
+    /// Key generations that may wait.
+    pub generation_queue: usize,
+    /// Bytes for opened keys.
+    #[serde(deserialize_with = "size")]
+    pub cache: u64,
+    /// RSA keys of each size made ahead of need.
+    pub rsa_stock: usize,
 }
 
 impl Module {
@@ -301,7 +318,10 @@ impl Config {
             (!(4096..=1 << 20).contains(&limits.header_size), "limits.header_size is not between 4KiB and 1MiB"),
             (!(1024..=1 << 30).contains(&limits.body_size), "limits.body_size is not between 1KiB and 1GiB"),
             (self.audit.reserve >= self.audit.max_size, "audit.reserve is not smaller than audit.max_size"),
-            (self.module.queue == 0 || self.module.cache == 0, "module.queue and module.cache cannot be 0"),
+            (
+                self.module.queue == 0 || self.module.generation_queue == 0,
+                "module.queue and generation_queue cannot be 0",
+            ),
             (self.pools.values().any(|pool| pool.tenant.is_nil()), "a pool has no tenant"),
             (self.pools.values().any(|pool| pool.administrators.is_empty()), "a pool has no administrators"),
             (self.issuers.values().any(|issuer| issuer.tenants.is_empty()), "an issuer has no tenants"),
@@ -320,6 +340,22 @@ impl Config {
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.control_socket.clone().unwrap_or_else(|| self.data_folder.join("control.sock"))
+    }
+
+    /// The ports that clients use: the public one, or those listened on.
+    #[must_use]
+    pub fn ports(&self) -> Vec<u16> {
+        match self.public_port {
+            Some(port) => vec![port],
+            None => self.listen.iter().map(SocketAddr::port).collect(),
+        }
+    }
+
+    /// Where clients without a token are sent, without a slash at its end; `None` for the built-in issuer.
+    #[must_use]
+    pub fn authority(&self) -> Option<String> {
+        let first = || self.issuers.values().next().filter(|_| !self.issuer.enabled).map(|first| &first.issuer);
+        self.authority.as_ref().or_else(first).map(|url| url.origin().ascii_serialization())
     }
 
     /// What a client may take.
@@ -369,6 +405,16 @@ fn domain<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     }
 }
 
+fn node<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    let legal = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if legal && (1..=40).contains(&text.len()) {
+        Ok(text)
+    } else {
+        Err(serde::de::Error::custom("a node's name is 1 to 40 letters, digits and dashes"))
+    }
+}
+
 fn principals<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PrincipalId>, D::Error> {
     let principal = |text: String| {
         PrincipalId::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no object id")))
@@ -413,9 +459,9 @@ mod tests {
     fn every_commented_out_setting_is_a_known_one() {
         let mut uncommented = String::new();
         for line in DEFAULTS.lines() {
-            let setting = line
-                .strip_prefix("# ")
-                .filter(|rest| rest.contains(" = \"") || rest.contains(" = [\"") || rest.starts_with('['));
+            let setting = line.strip_prefix("# ").filter(|rest| {
+                rest.contains(" = \"") || rest.contains(" = 4") || rest.contains(" = [\"") || rest.starts_with('[')
+            });
             uncommented += setting.unwrap_or(line);
             uncommented.push('\n');
         }
@@ -465,6 +511,7 @@ mod tests {
             "[seal]\nkind = \"hope\"",
             "[issuers.a]\nissuer = \"https://a\"\ntenants = [\"72f988bf-86f1-41af-91ab-2d7cd011db47\"]\nfetch_keys = false",
             "[audit]\nmax_size = \"1MiB\"",
+            "node = \"a/b\"",
         ] {
             assert!(Config::parse(text).is_err(), "{text}");
         }

@@ -19,7 +19,7 @@ const LOCK_FILE: &str = "lock";
 #[derive(Debug, thiserror::Error)]
 pub enum DataFolderError {
     /// The folder or a file in it cannot be made, read or written. Check owner, mode and disk.
-    #[error("the data folder {} cannot be used: {source}", path.display())]
+    #[error("the data folder {} cannot be used", path.display())]
     Unusable {
         /// The folder.
         path: PathBuf,

@@ -124,7 +124,7 @@ async fn converse(mut stream: UnixStream, handler: &Handler) -> io::Result<()> {
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody listens there, or it is not ours to ask.
-    #[error("no server answers at {}: {source}", path.display())]
+    #[error("no server answers at {}", path.display())]
     Unreachable {
         /// The socket.
         path: PathBuf,

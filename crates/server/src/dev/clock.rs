@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Span, Timestamp, tz::TimeZone};
+use pool::Clock;
 use serde_json::{Value, json};
 
 use crate::files::{read_optional, write_private};
@@ -31,7 +32,7 @@ pub enum ClockError {
     #[error("the clock can be moved forward by at most 100 years in all")]
     Range,
     /// The new time would be forgotten at the next start.
-    #[error("the clock's file cannot be used: {0}")]
+    #[error("the clock's file cannot be used")]
     File(#[from] std::io::Error),
 }
 
@@ -54,12 +55,6 @@ impl DevClock {
         Ok(Self { ahead: AtomicI64::new(ahead), file, moving: Mutex::new(()) })
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z, as the pools see them.
-    #[must_use]
-    pub fn now_millis(&self) -> i64 {
-        Timestamp::now().as_millisecond().saturating_add(self.ahead.load(Ordering::Acquire))
-    }
-
     /// Moves the clock by an ISO 8601 duration or a friendly one (`90d`), months and years by the calendar.
     ///
     /// # Errors
@@ -68,7 +63,7 @@ impl DevClock {
         let span: Span = by.trim().parse().map_err(|_| ClockError::Span(by.to_owned()))?;
         let _alone = self.moving.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = Timestamp::from_millisecond(self.now_millis()).map_err(|_| ClockError::Range)?;
-        let then = now.to_zoned(TimeZone::UTC).checked_add(span).map_err(|_| ClockError::Range)?.timestamp();
+        let then = now.to_zoned_datetime(TimeZone::UTC).checked_add(span).map_err(|_| ClockError::Range)?.timestamp();
         let moved = then.as_millisecond() - now.as_millisecond();
         let ahead = self.ahead.load(Ordering::Acquire).saturating_add(moved);
         if moved <= 0 || ahead > max_ahead_millis() {
@@ -85,6 +80,12 @@ impl DevClock {
         let now = Timestamp::from_millisecond(self.now_millis()).unwrap_or(Timestamp::MAX);
         let ahead = self.ahead.load(Ordering::Acquire) / 1000;
         json!({"now": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), "ahead_seconds": ahead})
+    }
+}
+
+impl Clock for DevClock {
+    fn now_millis(&self) -> i64 {
+        Timestamp::now().as_millisecond().saturating_add(self.ahead.load(Ordering::Acquire))
     }
 }
 

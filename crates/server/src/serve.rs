@@ -1,0 +1,159 @@
+//! `strongroom serve`: one node from its configuration file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crypto_module::NodeKey;
+use pool::{Quotas, SystemClock};
+use store::Embedded;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::compose::{BuiltIn, PoolSetup, Setup, compose};
+use crate::config::{self, Config};
+use crate::data_folder::DataFolder;
+use crate::hosts::Naming;
+use crate::jwks::{Loopback, Outgoing, TrustedIssuer, metadata_address};
+use crate::local_socket::LocalSocket;
+use crate::logging::LogLevel;
+use crate::start::{Running, StartError, listen, prepare_process, read_keys, read_roots, stop_signal};
+use crate::tls::{CertificateFiles, watch_files};
+
+/// Runs a node until it is asked to stop.
+///
+/// # Errors
+/// [`StartError`]; nothing has been served then, and an existing data folder has not been touched if it is not usable.
+pub async fn serve(path: &Path) -> Result<(), StartError> {
+    let config = Config::read(path)?;
+    let log = LogLevel::start(&config.log.level, config.log.format)?;
+    prepare_process();
+    let stop = stop_signal()?;
+    let listeners = config.listen.iter().copied().map(listen).collect::<Result<Vec<_>, _>>()?;
+    let files = CertificateFiles { certificate: config.tls.certificate.clone(), key: config.tls.key.clone() };
+    let certificate = files.open()?;
+    let folder = DataFolder::open(&config.data_folder)?;
+    let node = compose(setup(&config, &folder)?).await?;
+    let socket = config.control_socket();
+    let socket = LocalSocket::open(&socket).map_err(|source| StartError::Socket { path: socket, source })?;
+
+    let hurry = Arc::new(Notify::new());
+    let background = [
+        tokio::spawn(watch_files(files, Arc::clone(&certificate), Arc::clone(&hurry))),
+        tokio::spawn(reread(path.to_owned(), log, hurry)?),
+    ];
+    for address in &config.listen {
+        tracing::info!(%address, domain = config.domain, "serving");
+    }
+    let pools = config.pools.keys().map(|name| name.as_str().to_owned()).collect();
+    let running = Running { listeners, certificate, limits: config.limits(), node, socket, pools, seal: "key-file" };
+    let no_clock = Arc::new(|_| Err("the clock can only be moved in `strongroom dev`".to_owned()));
+    let outcome = running.serve(no_clock, stop).await;
+    background.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(folder);
+    tracing::info!("stopped");
+    outcome
+}
+
+fn setup(config: &Config, folder: &DataFolder) -> Result<Setup, StartError> {
+    let config::Seal::KeyFile { key_file } = &config.seal;
+    tracing::warn!(
+        key_file = %key_file.display(),
+        "SEAL: KEY FILE. Whoever can read this file and the data folder has every key"
+    );
+    let trusted = config.issuers.values().map(trusted_issuer).collect::<Result<Vec<_>, _>>()?;
+    let loopback = if config.outgoing.allow_loopback { Loopback::Allowed } else { Loopback::Refused };
+    let roots = read_roots(&config.outgoing.trust_ca)?;
+    let outgoing = Outgoing::new(trusted.iter().filter_map(|issuer| issuer.metadata.as_ref()), loopback, &roots)?;
+    let built_in = match (config.issuer.enabled, config.pools.values().next()) {
+        (true, Some(first)) => {
+            if config.pools.values().any(|pool| pool.tenant != first.tenant) {
+                let message = "the built-in issuer speaks for one tenant, but the pools have several";
+                return Err(StartError::Arguments(message.to_owned()));
+            }
+            Some(BuiltIn { folder: folder.folder("issuer")?, tenant: first.tenant, further_keys: Vec::new() })
+        }
+        _ => None,
+    };
+    Ok(Setup {
+        naming: Naming { domain: config.domain.clone(), ports: config.ports(), authority: config.authority() },
+        node: config.node.as_str().into(),
+        region: config.region.clone(),
+        store: Arc::new(Embedded::open(&folder.path().join("store.redb"))?),
+        node_key: NodeKey::load_or_create(key_file).map_err(crate::compose::ComposeError::from)?,
+        module: module_options(&config.module),
+        audit_folder: folder.folder("audit")?,
+        audit: audit_options(&config.audit),
+        clock: Arc::new(SystemClock),
+        pools: config.pools.iter().map(|(name, pool)| pool_setup(name.clone(), pool)).collect(),
+        built_in,
+        trusted,
+        outgoing,
+    })
+}
+
+fn trusted_issuer(issuer: &config::TrustedIssuer) -> Result<TrustedIssuer, StartError> {
+    // A URL of a bare host gets a slash at its end that issuers do not write.
+    let name = issuer.issuer.as_str().trim_end_matches('/');
+    Ok(TrustedIssuer {
+        names: vec![name.to_owned(), format!("{name}/")],
+        tenants: issuer.tenants.iter().map(ToString::to_string).collect(),
+        pinned: issuer.keys_file.as_deref().map(read_keys).transpose()?.unwrap_or_default(),
+        metadata: match issuer.fetch_keys {
+            true => issuer.metadata.clone().or_else(|| metadata_address(name)),
+            false => None,
+        },
+    })
+}
+
+fn module_options(module: &config::Module) -> crypto_module::Options {
+    crypto_module::Options {
+        workers: module.workers(),
+        arithmetic_queue: module.queue,
+        generation_queue: module.generation_queue,
+        cache_bytes: module.cache,
+        rsa_stock: module.rsa_stock,
+    }
+}
+
+fn audit_options(audit: &config::Audit) -> audit::Options {
+    audit::Options {
+        max_bytes: Some(audit.max_size),
+        reserve_bytes: audit.reserve,
+        min_free_bytes: audit.min_free,
+        checkpoint_interval: audit.checkpoint_interval,
+        ..audit::Options::default()
+    }
+}
+
+fn pool_setup(name: model::PoolName, pool: &config::Pool) -> PoolSetup {
+    PoolSetup {
+        name,
+        tenant: pool.tenant,
+        retention: pool.retention,
+        purge_protection: pool.purge_protection,
+        administrators: pool.administrators.clone(),
+        assignments: Vec::new(),
+        quotas: Quotas {
+            keys: pool.max_keys,
+            versions: pool.max_versions_per_key,
+            role_definitions: pool.max_role_definitions,
+            assignments: pool.max_role_assignments,
+            assignments_per_key: pool.max_role_assignments_per_key,
+        },
+    }
+}
+
+/// On SIGHUP: the log level from the configuration as it is now, and a look at the certificate.
+fn reread(path: PathBuf, log: LogLevel, hurry: Arc<Notify>) -> Result<impl Future<Output = ()>, StartError> {
+    let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+    Ok(async move {
+        while hang_up.recv().await.is_some() {
+            hurry.notify_one();
+            let changed = Config::read(&path).map_err(StartError::from);
+            match changed.and_then(|config| Ok(log.change(&config.log.level)?)) {
+                Ok(()) => tracing::info!("log level and certificate read again; other settings need a restart"),
+                Err(error) => tracing::error!(%error, "the configuration cannot be read again"),
+            }
+        }
+    })
+}
