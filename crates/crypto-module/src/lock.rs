@@ -30,9 +30,11 @@ pub struct HardeningReport {
 /// `CAP_IPC_LOCK`): under a limit, locking future pages would make later allocations fail.
 #[must_use]
 pub fn harden_process() -> HardeningReport {
+    // Without ONFAULT every page that the allocator merely reserves would be made and locked at once: gigabytes.
+    let as_they_come = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     let unlimited = rustix::process::getrlimit(Resource::Memlock).current.is_none() || may_lock_any_amount();
     HardeningReport {
-        memory_locked: unlimited && rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).is_ok(),
+        memory_locked: unlimited && rustix::mm::mlockall(as_they_come).is_ok(),
         tracing_refused: rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok(),
         core_files_off: rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
             .is_ok(),

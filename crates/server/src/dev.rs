@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crypto_module::NodeKey;
 use identity::KeySet;
@@ -21,6 +21,7 @@ use pool::Quotas;
 use serde_json::Value;
 use store::{Embedded, Store};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use url::Url;
 use uuid::Uuid;
 
@@ -158,15 +159,13 @@ pub async fn dev(options: DevOptions) -> Result<(), StartError> {
 
 /// Does the first job, then tells the developer, then their programs.
 async fn welcome(banner: &Banner, job: FirstJob, options: &DevOptions, begun: Instant) -> Result<(), StartError> {
+    let resolves = resolves_here(banner.pool_host());
     let steps = job.run().await?;
     if let Some(path) = &options.env_file {
         write_private(path, banner.env_file().as_bytes())
             .map_err(|source| StartError::File { path: path.clone(), source })?;
     }
-    let resolves = {
-        let host = banner.pool_host();
-        tokio::task::spawn_blocking(move || resolves_here(&host)).await.unwrap_or(false)
-    };
+    let resolves = tokio::time::timeout(RESOLVER_PATIENCE, resolves).await.is_ok_and(|found| found.unwrap_or(false));
     let mut out = io::stdout();
     let colours = rustix::termios::isatty(&out);
     // A closed standard output is no reason to stop serving.
@@ -307,10 +306,21 @@ fn clock_handler(clock: Arc<DevClock>) -> Handler {
     })
 }
 
-/// Whether programs on this machine that ask the system find `host` here.
-fn resolves_here(host: &str) -> bool {
-    let loopback = |ip: IpAddr| ip.is_loopback();
-    (host, 0).to_socket_addrs().is_ok_and(|mut found| found.any(|address| loopback(address.ip())))
+/// How long the banner waits for the system's resolver; one that is slower leads nowhere on this machine.
+const RESOLVER_PATIENCE: Duration = Duration::from_millis(300);
+
+/// Whether programs on this machine that ask the system find `host` here. Asked in a thread that nobody waits for, since a
+/// resolver may take its time to say no.
+fn resolves_here(host: String) -> oneshot::Receiver<bool> {
+    let (answer, found) = oneshot::channel();
+    std::thread::spawn(move || {
+        let loopback = |ip: IpAddr| ip.is_loopback();
+        let here =
+            (host.as_str(), 0).to_socket_addrs().is_ok_and(|mut found| found.any(|address| loopback(address.ip())));
+        // The banner may have been printed without it.
+        let _ = answer.send(here);
+    });
+    found
 }
 
 fn machine_time() -> UnixTime {
