@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// Show the status of the node that runs on this machine.
     Status(StatusArguments),
     #[command(flatten)]
-    Client(cli::Command),
+    Client(Box<cli::Command>),
 }
 
 #[derive(Debug, Args)]

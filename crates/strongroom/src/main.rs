@@ -25,8 +25,10 @@ fn main() -> ExitCode {
         },
         Command::Serve(serve) => run_serve(&serve),
         Command::Status(status) => show_status(&status),
-        Command::Client(cli::Command::Completions { shell }) => completions(shell),
-        Command::Client(client) => cli::run(client),
+        Command::Client(client) => match *client {
+            cli::Command::Completions { shell } => completions(shell),
+            other => cli::run(other),
+        },
     };
     outcome.unwrap_or_else(|error| {
         // Sources on one line, so that a log or a script gets the whole of it.
