@@ -108,7 +108,7 @@ def running_pool(*arguments):
         folder = pathlib.Path(folder)
         env_file, log_file = folder / "env", folder / "log"
         command = [program, "dev", "--ephemeral", "--port", str(_free_port())]
-        command += ["--data", str(folder / "pool"), "--env-file", str(env_file), *arguments]
+        command += ["--env-file", str(env_file), *arguments]
         with log_file.open("wb") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
