@@ -166,4 +166,22 @@ pub enum Damage {
         /// The size of the checkpoint.
         size: u64,
     },
+    /// A record differs from its hash in the tiles.
+    #[error("record {index} or its hash was changed")]
+    Entry {
+        /// Its index.
+        index: u64,
+    },
+    /// A leaf of the tree is not the JSON of a record.
+    #[error("what stands at {index} is no record")]
+    NoRecord {
+        /// Its index.
+        index: u64,
+    },
+    /// The history of checkpoints goes back in size.
+    #[error("the checkpoint of size {size} stands after one of a greater size")]
+    Order {
+        /// The size of the later one.
+        size: u64,
+    },
 }

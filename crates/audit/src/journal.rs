@@ -498,3 +498,6 @@ pub fn parse_segment(number: u64, bytes: &[u8]) -> Option<usize> {
     replay.add(number, bytes.to_vec(), true).ok()?;
     Some(replay.frames().count())
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,10 +40,14 @@
 mod checkpoint;
 mod disk;
 mod error;
+mod failed_tokens;
+#[cfg(test)]
+mod faults;
 mod journal;
 mod log;
 mod merkle;
 mod node;
+mod read;
 mod recent;
 mod record;
 mod recover;
@@ -51,12 +55,16 @@ mod settle;
 #[cfg(test)]
 mod testing;
 mod tiles;
+mod verify;
 
 pub use checkpoint::{Checkpoint, MAX_NOTE_BYTES, NoteError, Origin, SignError, Signer, VerifierKey, split_notes};
 pub use error::{AppendError, CheckpointError, Damage, OpenError};
+pub use failed_tokens::{Decision, FailedTokens, Summary};
 pub use journal::{JournalError, parse_segment};
 pub use log::{Class, Log};
 pub use merkle::{Hash, empty_root, leaf_hash, node_hash, verify_consistency, verify_inclusion};
 pub use node::{Node, Options};
+pub use read::{Filter, OutcomeFilter, Records, read};
 pub use record::{Caller, MAX_RECORD_BYTES, Record, RecordError};
 pub use tiles::{TileError, TileKind, TileName, parse_bundle, parse_hashes};
+pub use verify::{Report, VerifyError, consistency_proof, inclusion_proof, root, verify};

@@ -166,14 +166,14 @@ impl Record {
             pool: cut_text(&self.pool),
             node: cut_text(&self.node),
             operation: cut_cow(&self.operation),
-            data_action: self.data_action.as_ref().map(cut_cow),
+            data_action: self.data_action.as_deref().map(cut_cow),
             caller,
             correlation: self.correlation.as_ref().map(cut_text),
             request: self.request.as_ref().map(cut_text),
             user_agent: self.user_agent.as_ref().map(cut_text),
             scope: self.scope.as_ref().map(cut_text),
-            algorithm: self.algorithm.as_ref().map(cut_cow),
-            code: self.code.as_ref().map(cut_cow),
+            algorithm: self.algorithm.as_deref().map(cut_cow),
+            code: self.code.as_deref().map(cut_cow),
             reason: self.reason.as_ref().map(cut_text),
             ..self.clone()
         }
@@ -184,8 +184,8 @@ fn cut_text(text: &Arc<str>) -> Arc<str> {
     shortened(text).map_or_else(|| text.clone(), Into::into)
 }
 
-fn cut_cow(text: &Cow<'static, str>) -> Cow<'static, str> {
-    shortened(text).map_or_else(|| text.clone(), Cow::Owned)
+fn cut_cow(text: &str) -> Cow<'static, str> {
+    Cow::Owned(shortened(text).unwrap_or_else(|| text.to_owned()))
 }
 
 fn shortened(text: &str) -> Option<String> {

@@ -125,8 +125,8 @@ fn recover(folder: &Path, origin: &Origin, frames: &[Frame<'_>]) -> Result<LogSt
         }
     }
     let mut recent = Recent::from(frames.first().map_or(settled, |first| first.index));
-    let mut next = frames.first().map_or(settled, |first| first.index.min(settled));
-    for frame in frames {
+    let start = frames.first().map_or(settled, |first| first.index.min(settled));
+    for (next, frame) in (start..).zip(frames) {
         if frame.index != next {
             return Err(Damage::Record { index: next }.into());
         }
@@ -140,7 +140,6 @@ fn recover(folder: &Path, origin: &Origin, frames: &[Frame<'_>]) -> Result<LogSt
         if frame.once {
             recent.insert(frame.id, frame.index);
         }
-        next += 1;
     }
     let size = tree.frontier.size();
     if let Some(latest) = latest.as_ref().filter(|latest| latest.size > size) {

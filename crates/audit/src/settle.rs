@@ -28,7 +28,10 @@ use crate::log::LogState;
 use crate::merkle::{Hash, sha256};
 use crate::node::Shared;
 use crate::record::Record;
-use crate::tiles::{Edge, EdgeError, TILE, TILE_SIZE, TileKind, TileName, parse_bundle, read_tile, write_tile};
+use crate::tiles::{
+    Edge, EdgeError, TILE, TILE_SIZE, TileKind, TileName, parse_bundle, partial_tiles, read_tile, remove_partials,
+    write_tile,
+};
 
 /// When the history of checkpoints has more bytes than this, its older part is thinned.
 pub(crate) const HISTORY_BYTES: u64 = 2 << 20;
@@ -74,8 +77,13 @@ impl Settling {
         };
         let waiting = self.edge.waiting_bytes();
         let (unsynced, mut stored) = (&mut self.unsynced, 0);
+        // What the marker names must stay until the marker moves.
+        let named = partial_tiles(log.settled.load(Ordering::Acquire));
         let completed = self.edge.complete(|name, bytes| {
             write_tile(&*shared.disk, &log.folder, name, bytes)?;
+            if !named.iter().any(|partial| name.is_wider(*partial)) {
+                remove_partials(&log.folder, name, None)?;
+            }
             stored += bytes.len() as u64;
             unsynced.insert(name.path(), Written { hash: sha256(bytes), failed: false });
             Ok(())
@@ -89,7 +97,8 @@ impl Settling {
     /// Writes the partial tiles, makes everything durable, and moves the marker.
     fn settle(&mut self, shared: &Shared, log: &LogState) -> io::Result<()> {
         let size = self.edge.size();
-        if size == log.settled.load(Ordering::Acquire) {
+        let before = log.settled.load(Ordering::Acquire);
+        if size == before {
             return Ok(());
         }
         let unsynced = &mut self.unsynced;
@@ -103,7 +112,7 @@ impl Settling {
         replace(&*shared.disk, &log.folder.join("scratch"), &log.folder.join("settled"), marker.as_bytes(), true)?;
         sync_folder(&log.folder)?;
         log.settled.store(size, Ordering::Release);
-        remove_narrower(&self.edge, &log.folder)
+        remove_narrower(&log.folder, before, size)
     }
 
     /// Makes the tiles durable, and the folders that name them.
@@ -216,22 +225,11 @@ impl Settling {
     }
 }
 
-/// Removes partial tiles that the present ones have made needless. They are a convenience to nobody and litter at worst.
-fn remove_narrower(edge: &Edge, folder: &Path) -> io::Result<()> {
-    let mut keep = Vec::new();
-    edge.partial(|name, _| {
-        keep.push(name);
-        Ok(())
-    })?;
-    for name in keep {
-        let path = folder.join(name.path());
-        let Some(parent) = path.parent() else { continue };
-        for other in std::fs::read_dir(parent)? {
-            let other = other?.path();
-            if other != path {
-                std::fs::remove_file(other)?;
-            }
-        }
+/// Removes the partial tiles of size `old`, which the marker has named until now, where the log of size `new` has others.
+fn remove_narrower(folder: &Path, old: u64, new: u64) -> io::Result<()> {
+    let present = partial_tiles(new);
+    for name in partial_tiles(old) {
+        remove_partials(folder, name, present.iter().find(|other| other.is_wider(name)).map(|other| other.width))?;
     }
     Ok(())
 }

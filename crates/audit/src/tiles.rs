@@ -45,6 +45,11 @@ impl TileName {
         partials(&full).join(self.width.to_string())
     }
 
+    /// Whether this is `other`, of the same width or a greater one.
+    pub(crate) fn is_wider(&self, other: Self) -> bool {
+        (self.kind, self.number) == (other.kind, other.number) && self.width >= other.width
+    }
+
     /// The path of the tile once it is full.
     fn full_path(&self) -> PathBuf {
         let mut path = PathBuf::from("tile");
@@ -189,16 +194,12 @@ impl Edge {
 
     /// The partial tiles of the present size, which complete the picture together with the full ones.
     pub(crate) fn partial(&self, mut write: impl FnMut(TileName, &[u8]) -> io::Result<()>) -> io::Result<()> {
-        let size = self.size();
-        if let width @ 1.. = self.tail.leaves.len() {
-            write(TileName { kind: TileKind::Entries, number: self.full, width }, &self.tail.entries)?;
-        }
-        for tile in partial_tiles(size) {
-            if let TileKind::Hashes(level) = tile.kind
-                && let Some(hashes) = self.levels().nth(usize::from(level))
-            {
-                write(tile, hashes.as_flattened())?;
-            }
+        for tile in partial_tiles(self.size()) {
+            let bytes = match tile.kind {
+                TileKind::Entries => &self.tail.entries,
+                TileKind::Hashes(level) => self.levels().nth(usize::from(level)).map_or(&[][..], <[_]>::as_flattened),
+            };
+            write(tile, bytes)?;
         }
         Ok(())
     }
@@ -280,12 +281,15 @@ fn bundle_length(entries: &[u8], count: usize) -> usize {
     at
 }
 
-/// The partial hash tiles of a tree of `size` leaves, lowest first.
+/// The partial tiles of a log of `size` records: the bundle first, then hashes from the lowest level on.
 pub(crate) fn partial_tiles(size: u64) -> Vec<TileName> {
     let mut tiles = Vec::new();
     let (mut rest, mut level) = (size, 0);
     while rest > 0 {
         if let width @ 1.. = (rest % TILE_SIZE) as usize {
+            if level == 0 {
+                tiles.push(TileName { kind: TileKind::Entries, number: rest / TILE_SIZE, width });
+            }
             tiles.push(TileName { kind: TileKind::Hashes(level), number: rest / TILE_SIZE, width });
         }
         rest /= TILE_SIZE;
@@ -294,16 +298,25 @@ pub(crate) fn partial_tiles(size: u64) -> Vec<TileName> {
     tiles
 }
 
-/// Writes a tile into `folder` in one step, and drops the partial forms of a tile that is full now.
+/// Writes a tile into `folder` in one step.
 pub(crate) fn write_tile(disk: &dyn crate::disk::Disk, folder: &Path, name: TileName, bytes: &[u8]) -> io::Result<()> {
     let path = folder.join(name.path());
-    let parent = path.parent().unwrap_or(folder);
-    std::fs::create_dir_all(parent)?;
-    crate::disk::replace(disk, &folder.join("scratch"), &path, bytes, false)?;
-    if name.width == TILE {
-        match std::fs::remove_dir_all(partials(&path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+    crate::disk::replace(disk, &folder.join("scratch"), &path, bytes, false)
+}
+
+/// Removes the partial forms of a tile, but for the one of width `keep`.
+pub(crate) fn remove_partials(folder: &Path, name: TileName, keep: Option<usize>) -> io::Result<()> {
+    let partials = partials(&folder.join(name.full_path()));
+    let absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let Some(keep) = keep else {
+        return std::fs::remove_dir_all(partials).or_else(|error| if absent(&error) { Ok(()) } else { Err(error) });
+    };
+    let keep = keep.to_string();
+    for entry in std::fs::read_dir(partials)? {
+        let entry = entry?;
+        if entry.file_name() != *keep {
+            std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())
@@ -325,6 +338,35 @@ pub(crate) fn read_tile(folder: &Path, name: TileName) -> Result<Vec<u8>, EdgeEr
     crate::disk::read_small(&folder.join(name.path()), MAX_BUNDLE_BYTES)
         .map_err(EdgeError::Io)?
         .ok_or(EdgeError::Missing(name))
+}
+
+/// The bytes of a tile, cut from a wider form of it if there is none of its own width: what a running node has put in
+/// its place meanwhile.
+pub(crate) fn read_cut(folder: &Path, name: TileName) -> Result<Vec<u8>, EdgeError> {
+    let exact = read_tile(folder, name);
+    let Err(EdgeError::Missing(_)) = exact else { return exact };
+    let mut wider = vec![TILE];
+    if let Ok(partials) = std::fs::read_dir(partials(&folder.join(name.full_path()))) {
+        wider.extend(partials.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<usize>().ok()));
+    }
+    for width in wider.into_iter().filter(|width| *width > name.width) {
+        match read_tile(folder, TileName { width, ..name }) {
+            Err(EdgeError::Missing(_)) => {}
+            Err(error) => return Err(error),
+            Ok(mut bytes) => {
+                let length = match name.kind {
+                    TileKind::Hashes(_) => 32 * name.width,
+                    TileKind::Entries => {
+                        let entries = parse_bundle(&bytes).map_err(|TileError| EdgeError::Wrong(name))?;
+                        entries.iter().take(name.width).map(|entry| 2 + entry.len()).sum()
+                    }
+                };
+                bytes.truncate(length);
+                return Ok(bytes);
+            }
+        }
+    }
+    Err(EdgeError::Missing(name))
 }
 
 /// The hashes of a tile, as many as its name says.
@@ -381,3 +423,6 @@ impl Subtrees for StoredTree<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
 //! The log as the pool uses it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod common;
 
@@ -115,4 +116,24 @@ fn a_log_belongs_to_one_key_and_a_folder_to_one_process() {
     let node = Node::open(folder.path(), options()).unwrap();
     assert!(matches!(node.log(&origin("a"), signer(2)), Err(OpenError::OtherKey { .. })));
     node.log(&origin("b"), signer(2)).unwrap();
+}
+
+#[tokio::test]
+async fn the_history_of_checkpoints_is_thinned_and_still_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, log) = reopened(folder.path());
+    let long = "x".repeat(4000);
+    let made = 900_usize;
+    for n in 0..made {
+        log.append(&record(n as u64), Class::Authenticated).await.unwrap();
+        log.set_extension(format!("head {n}\n{long}"));
+        log.checkpoint().await.unwrap();
+    }
+    node.close();
+    let log_folder = folder.path().join(origin("a").folder());
+    let report = audit::verify(&log_folder, None).unwrap();
+    assert!((200..made).contains(&report.checkpoints), "{}", report.checkpoints);
+    assert!(std::fs::metadata(log_folder.join("checkpoints")).unwrap().len() <= 2 << 20);
+    let (_node, log) = reopened(folder.path());
+    assert_eq!(log.latest_checkpoint().unwrap().extension[0], format!("head {}", made - 1));
 }

@@ -1,5 +1,5 @@
 //! What several suites share.
-#![allow(dead_code, unreachable_pub, reason = "each suite uses a part")]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "tests, of which each uses a part")]
 
 use std::borrow::Cow;
 use std::sync::Arc;
