@@ -1,4 +1,5 @@
 //! The program as a person or a script starts it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::Write;
