@@ -1,0 +1,68 @@
+//! `strongroom setting`: the pool's settings from the command line.
+
+use clap::{Args, Subcommand};
+use model::settings::Setting;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+use wire::settings::SettingReply;
+
+use crate::connection::{Answer, Connection};
+use crate::error::Error;
+use crate::keys::show;
+use crate::surroundings::Surroundings;
+use crate::text::Table;
+
+/// Everything that can be done with settings.
+#[derive(Subcommand, Debug)]
+pub enum SettingCommand {
+    /// List the settings
+    List,
+    /// Change a setting
+    Update(UpdateSetting),
+}
+
+/// A setting and its new value.
+#[derive(Args, Debug)]
+pub struct UpdateSetting {
+    /// Name of the setting
+    #[arg(value_parser = setting)]
+    name: Setting,
+    /// true or false
+    #[arg(action = clap::ArgAction::Set)]
+    value: bool,
+}
+
+/// Does what `command` says.
+pub(crate) async fn run(
+    command: SettingCommand,
+    connection: &mut Connection,
+    around: &mut Surroundings<'_>,
+) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct All {
+        settings: Vec<SettingReply>,
+    }
+    match command {
+        SettingCommand::List => {
+            let all: Answer<All> = connection.call(Method::GET, "/settings", None).await?;
+            let rows = all.meaning.settings.iter().map(|setting| vec![setting.name.clone(), setting.value.clone()]);
+            show(&all.json, &Table::list(&["SETTING", "VALUE"], rows.collect()), connection.format(), around)
+        }
+        SettingCommand::Update(UpdateSetting { name, value }) => {
+            let path = format!("/settings/{}", name.name());
+            let body = json!({ "value": value.to_string() });
+            let changed: Answer<SettingReply> = connection.call(Method::PATCH, &path, Some(&body)).await?;
+            let SettingReply { name, value } = &changed.meaning;
+            let table = Table::facts([("Setting", Some(name.clone())), ("Value", Some(value.clone()))]);
+            show(&changed.json, &table, connection.format(), around)
+        }
+    }
+}
+
+fn setting(text: &str) -> Result<Setting, String> {
+    Setting::parse(text).ok_or_else(|| {
+        let names = Setting::ALL.iter().map(|setting| setting.name()).collect::<Vec<_>>().join(", ");
+        format!("the settings are {names}")
+    })
+}
