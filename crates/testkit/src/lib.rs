@@ -35,6 +35,7 @@
 mod calls;
 mod clock;
 mod faults;
+mod operations;
 pub mod parsers;
 mod pool;
 mod raw;
@@ -42,5 +43,6 @@ mod raw;
 pub use calls::{call, call_of, caller, key_name, key_ref, outcome, principal};
 pub use clock::TestClock;
 pub use faults::{Fault, Faults, FaultyStore};
+pub use operations::{ask, prepare, sign_request};
 pub use pool::{ADMIN, OWNER, Setup, TestPool, new_oct, oct_key};
 pub use raw::Snapshot;

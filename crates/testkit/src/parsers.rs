@@ -13,8 +13,8 @@ use model::{Attributes, Curve, KeyName, KeyOperations, KeyVersion, MlDsa, PoolNa
 
 /// Each by the name of its fuzz target and of the folder of its corpus.
 pub const PARSERS: &[(&str, fn(&[u8]))] = &[
-    ("wire", wire::fuzz),
-    ("identity", identity::fuzz),
+    ("wire", wire),
+    ("identity", identity),
     ("names", names),
     ("sealed", sealed),
     ("key_material", key_material),
@@ -24,10 +24,21 @@ pub const PARSERS: &[(&str, fn(&[u8]))] = &[
     ("audit_notes", audit_notes),
     ("audit_key", audit_key),
     ("audit_segment", audit_segment),
+    ("server_config", server_config),
 ];
 
+/// Request lines, bodies and answers.
+pub fn wire(bytes: &[u8]) {
+    wire::fuzz(bytes);
+}
+
+/// Tokens and key sets.
+pub fn identity(bytes: &[u8]) {
+    identity::fuzz(bytes);
+}
+
 /// The texts that are read into types of `model`.
-fn names(bytes: &[u8]) {
+pub fn names(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = PoolName::parse(&text);
     let _ = KeyName::parse(&text);
@@ -50,7 +61,7 @@ fn names(bytes: &[u8]) {
 }
 
 /// What the module reads from a store that anybody may have written.
-fn sealed(bytes: &[u8]) {
+pub fn sealed(bytes: &[u8]) {
     let (engine, node_key, module) = module();
     let value = Bytes::copy_from_slice(bytes);
     assert!(engine.open_pool(node_key, &pool(), bytes).is_err());
@@ -62,7 +73,7 @@ fn sealed(bytes: &[u8]) {
 }
 
 /// Key material as an import hands it over: the first byte says what it is to be, the rest is cut into its parts.
-fn key_material(bytes: &[u8]) {
+pub fn key_material(bytes: &[u8]) {
     let Some((&what, rest)) = bytes.split_first() else { return };
     let part = |index: usize, parts: usize| -> &[u8] {
         let length = rest.len() / parts;
@@ -97,17 +108,20 @@ fn key_material(bytes: &[u8]) {
     let _ = runtime().block_on(module.import(request));
 }
 
-fn audit_record(bytes: &[u8]) {
+/// A record of an audit log.
+pub fn audit_record(bytes: &[u8]) {
     let _ = Record::parse(bytes);
 }
 
-fn audit_bundle(bytes: &[u8]) {
+/// A bundle of entries, and each entry as a record.
+pub fn audit_bundle(bytes: &[u8]) {
     if let Ok(entries) = audit::parse_bundle(bytes) {
         entries.into_iter().for_each(audit_record);
     }
 }
 
-fn audit_hashes(bytes: &[u8]) {
+/// A tile of hashes, and proofs made of it.
+pub fn audit_hashes(bytes: &[u8]) {
     if let Ok(hashes) = audit::parse_hashes(bytes)
         && let [first, .., last] = hashes
     {
@@ -118,7 +132,8 @@ fn audit_hashes(bytes: &[u8]) {
     }
 }
 
-fn audit_notes(bytes: &[u8]) {
+/// Signed checkpoints, one behind the other.
+pub fn audit_notes(bytes: &[u8]) {
     static KEY: OnceLock<VerifierKey> = OnceLock::new();
     let key =
         KEY.get_or_init(|| VerifierKey::new(Origin::parse("strongroom.test/test/a").expect("a legal origin"), [7; 32]));
@@ -129,14 +144,21 @@ fn audit_notes(bytes: &[u8]) {
     }
 }
 
-fn audit_key(bytes: &[u8]) {
+/// The text of a key that checkpoints verify under.
+pub fn audit_key(bytes: &[u8]) {
     if let Ok(key) = VerifierKey::parse(bytes) {
         assert_eq!(VerifierKey::parse(key.to_string().as_bytes()), Ok(key));
     }
 }
 
-fn audit_segment(bytes: &[u8]) {
+/// A segment of the journal.
+pub fn audit_segment(bytes: &[u8]) {
     let _ = audit::parse_segment(1, bytes);
+}
+
+/// The configuration file.
+pub fn server_config(bytes: &[u8]) {
+    let _ = server::config::Config::parse(&String::from_utf8_lossy(bytes));
 }
 
 fn pool() -> PoolName {

@@ -214,6 +214,23 @@ impl TestPool {
         self.records().await.into_iter().filter(|record| record.request_id == id).collect()
     }
 
+    /// Takes the journal of the audit log away and fills what the log still holds open, until nothing can be recorded.
+    pub async fn break_log(&self) {
+        std::fs::rename(self.folder.path().join("journal"), self.folder.path().join("away")).unwrap();
+        let filler = Record { user_agent: Some("x".repeat(30_000).into()), ..self.pool().blank_record("Filler") };
+        for _ in 0..100 {
+            if self.pool().log().append(&filler, audit::Class::Authenticated).await.is_err() {
+                return;
+            }
+        }
+        panic!("the audit log can still be written");
+    }
+
+    /// Gives the journal back.
+    pub fn mend_log(&self) {
+        std::fs::rename(self.folder.path().join("away"), self.folder.path().join("journal")).unwrap();
+    }
+
     /// Gives a role, and returns the assignment.
     pub async fn grant(&self, to: &str, role: Guid, scope: Scope) -> RoleAssignment {
         let name = Guid(Uuid::new_v4().as_u128());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use store::{Commit, Path, Prefix, Store, Write};
+use store::{Commit, Embedded, Path, Prefix, Store, Write};
 
 /// Every value of a store by its path, at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -21,6 +21,16 @@ impl Snapshot {
                 return Self(all);
             }
         }
+    }
+
+    /// Reads everything in the store at `file`, which nobody may have open.
+    pub async fn of_file(file: &std::path::Path) -> Self {
+        Self::of(&Embedded::open(file).unwrap()).await
+    }
+
+    /// Makes the store at `file`, which nobody may have open, hold exactly this.
+    pub async fn write_file(&self, file: &std::path::Path) {
+        self.write(&Embedded::open(file).unwrap()).await;
     }
 
     /// Makes the store hold exactly this.
