@@ -145,7 +145,6 @@ impl Pool {
     ///
     /// Source: keys document, operation `encrypt`.
     pub async fn encrypt(&self, call: &Call, key: &KeyRef, request: EncryptRequest) -> Result<Encrypted, Error> {
-        check_data_algorithm(request.algorithm)?;
         self.protect(call, Operation::Encrypt, KeyOperation::Encrypt, key, request).await
     }
 
@@ -166,7 +165,6 @@ impl Pool {
     ///
     /// Source: keys document, operation `decrypt`.
     pub async fn decrypt(&self, call: &Call, key: &KeyRef, request: DecryptRequest) -> Result<Decrypted, Error> {
-        check_data_algorithm(request.algorithm)?;
         self.unprotect(call, Operation::Decrypt, KeyOperation::Decrypt, key, request).await
     }
 
@@ -204,6 +202,7 @@ impl Pool {
     ) -> Result<Encrypted, Error> {
         self.admitted(call, operation, scope_of(operation, Some(&key.name)), async |permit| {
             let EncryptRequest { algorithm, plaintext, iv, aad } = request;
+            check_purpose(algorithm, key_operation)?;
             let (name, version, sealed) = permit.usable_version(key, key_operation, algorithm.as_str())?;
             let input = EncryptInput { algorithm, plaintext, iv, aad };
             let made = permit.module().encrypt(&sealed, input).await.map_err(from_module)?;
@@ -228,6 +227,7 @@ impl Pool {
     ) -> Result<Decrypted, Error> {
         self.admitted(call, operation, scope_of(operation, Some(&key.name)), async |permit| {
             let DecryptRequest { algorithm, ciphertext, iv, tag, aad } = request;
+            check_purpose(algorithm, key_operation)?;
             let (name, version, sealed) = permit.usable_version(key, key_operation, algorithm.as_str())?;
             let input = DecryptInput { algorithm, ciphertext, iv, tag, aad };
             let value = permit.module().decrypt(&sealed, input).await.map_err(from_module)?;
@@ -238,8 +238,8 @@ impl Pool {
 }
 
 /// Key wrap algorithms are for keys, not for data.
-fn check_data_algorithm(algorithm: EncryptionAlgorithm) -> Result<(), Error> {
-    if algorithm.is_wrap_only() {
+fn check_purpose(algorithm: EncryptionAlgorithm, operation: KeyOperation) -> Result<(), Error> {
+    if algorithm.is_wrap_only() && matches!(operation, KeyOperation::Encrypt | KeyOperation::Decrypt) {
         return Err(Error::Input(format!("algorithm {algorithm} wraps keys; it does not encrypt data")));
     }
     Ok(())
