@@ -121,12 +121,13 @@ impl Pool {
         .await
     }
 
-    /// Purges what the retention has run out for, and finishes purges that a crash cut short. To be called every few
-    /// seconds; does nothing when there is nothing to do.
+    /// Purges what the retention has run out for, finishes purges that a crash cut short, and moves records that the log
+    /// refused there from the outbox. To be called every few seconds; does nothing when there is nothing to do.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store or the log cannot be written; the next call goes on.
     pub async fn purge_due(&self) -> Result<(), Error> {
+        self.0.writer.deliver();
         let now = self.0.clock.now();
         let due: Vec<(KeyName, Cause)> = {
             let state = self.0.view.read();

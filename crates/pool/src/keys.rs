@@ -237,14 +237,14 @@ impl Pool {
     pub async fn update_key(&self, call: &Call, key: &KeyRef, change: KeyChange) -> Result<KeyVersionState, Error> {
         let operation = Operation::UpdateKey;
         self.admitted(call, operation, scope_of(operation, Some(&key.name)), async |permit| {
-            if let Ok((version, _)) = permit.state().live(&key.name).and_then(|live| live.version(key.version)) {
-                permit.concerns(version, None);
-            }
-            let (key, now) = (key.clone(), permit.now());
+            // Fixed here, so that the record names the version that is changed, whatever is made meanwhile.
+            let (version, _) = permit.state().live(&key.name).and_then(|live| live.version(key.version))?;
+            permit.concerns(version, None);
+            let (name, now) = (key.name.clone(), permit.now());
             permit
                 .commit(move |state, pool| {
-                    let live = state.live(&key.name)?;
-                    let (version, sealed) = live.version(key.version)?;
+                    let live = state.live(&name)?;
+                    let (_, sealed) = live.version(Some(version))?;
                     let facts = changed(&sealed, &change, now)?;
                     let sealed = pool.module.update(&sealed, facts).map_err(module_failed)?;
                     let path = pool.paths.key_version(&live.name, version);

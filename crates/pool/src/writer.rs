@@ -157,7 +157,10 @@ impl Writer {
     }
 
     async fn change(&mut self, pool: &Inner, record: Record, mut plan: Plan) -> Result<Committed, Error> {
-        self.resolve(pool).await?;
+        if let Some(committed) = self.resolve(pool).await? {
+            // Whoever asked was told to try again later; the change happened, and its record still goes its way.
+            self.undelivered.push(committed);
+        }
         self.deliver(pool).await;
         if self.undelivered.len() >= UNDELIVERED_LIMIT {
             return Err(Error::Unavailable { what: "the audit log" });
