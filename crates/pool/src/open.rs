@@ -86,7 +86,8 @@ impl Pool {
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
         let paths = Paths::new(&parts.name);
         let loaded = Loading::new(paths.clone(), parts.module.clone()).read(&*parts.store).await?;
-        let (head, head_revision) = loaded.head.ok_or(OpenError::Absent)?;
+        let missing = if loaded.elements.is_empty() { OpenError::Absent } else { OpenError::HeadMismatch };
+        let (head, head_revision) = loaded.head.ok_or(missing)?;
         if !head.matches(loaded.elements.values().copied()) {
             return Err(OpenError::HeadMismatch);
         }
