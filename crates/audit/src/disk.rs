@@ -1,8 +1,8 @@
 //! The seam to the disk: what is written through it is what must not be lost.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::statvfs;
@@ -38,6 +38,26 @@ impl Disk for LocalDisk {
     }
 }
 
+/// Makes a folder, and those above it that are not there, for the owner alone: records name people and keys. One that is
+/// there keeps its mode.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens a file for writing, for the owner alone if it was not there, empty if it was.
+pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+    open_file(OpenOptions::new().truncate(true), path)
+}
+
+/// The same, with its content kept.
+pub(crate) fn open_or_create_file(path: &Path) -> io::Result<File> {
+    open_file(OpenOptions::new().truncate(false), path)
+}
+
+fn open_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.write(true).create(true).mode(0o600).open(path)
+}
+
 /// Makes the names in `folder` durable.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -46,7 +66,7 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Puts `bytes` at `path` in one step: a reader, or a crash, sees the old file or the new one. Durable only after the
 /// file's folder is synced too.
 pub(crate) fn replace(disk: &dyn Disk, scratch: &Path, path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let file = File::create(scratch)?;
+    let file = create_file(scratch)?;
     disk.write(&file, bytes, 0)?;
     if durable {
         disk.sync(&file)?;

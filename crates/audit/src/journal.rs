@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::disk::{Disk, sync_folder};
+use crate::disk::{Disk, create_file, sync_folder};
 use crate::merkle::{Hash, sha256};
 
 /// Names a log within the journal: the first half of the hash of its origin.
@@ -283,7 +283,7 @@ pub(crate) fn prepare_spare(folder: &Path, disk: &dyn Disk, length: u64) -> io::
 /// Zeros on the disk: an allocated but never written block would have its first write change metadata.
 fn fill(path: &Path, disk: &dyn Disk, length: u64) -> io::Result<()> {
     const CHUNK: usize = 1 << 20;
-    let file = File::create(path)?;
+    let file = create_file(path)?;
     match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length) {
         // Not every file system can; the zeros below then find out about the space.
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}

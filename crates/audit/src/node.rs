@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{Origin, Signer, VerifierKey};
-use crate::disk::{Disk, LocalDisk};
+use crate::disk::{Disk, LocalDisk, create_file, create_folder};
 use crate::error::{AppendError, OpenError};
 use crate::journal::{Batch, Frame, LogKey, Replay, Writer};
 use crate::log::{Class, Log, LogState};
@@ -161,7 +161,7 @@ impl Node {
             move |error| OpenError::disk(path, error)
         };
         let journal = folder.join("journal");
-        std::fs::create_dir_all(&journal).map_err(at(&journal))?;
+        create_folder(&journal).map_err(at(&journal))?;
         let lock = lock(&folder.join("lock"))?;
         let replay = Replay::read(&journal).map_err(|error| OpenError::Journal { source: Arc::new(error) })?;
         let mut frames: HashMap<LogKey, Vec<Frame<'_>>> = HashMap::new();
@@ -309,7 +309,7 @@ fn check(options: &Options) -> Result<(), OpenError> {
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let file = File::create(path).map_err(|error| OpenError::disk(path, error))?;
+    let file = create_file(path).map_err(|error| OpenError::disk(path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse),

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock};
 
 use crate::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, VerifierKey, split_notes};
-use crate::disk::{read_small, replace, sync_folder};
+use crate::disk::{create_folder, read_small, replace, sync_folder};
 use crate::error::{Damage, OpenError};
 use crate::journal::Frame;
 use crate::log::{Live, LogState};
@@ -97,7 +97,7 @@ pub(crate) fn open_or_create(
 }
 
 fn create(shared: &Shared, folder: &Path, verifier: &VerifierKey) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    create_folder(folder)?;
     let key = format!("{verifier}\n");
     replace(&*shared.disk, &folder.join("scratch"), &folder.join("log.vkey"), key.as_bytes(), true)?;
     sync_folder(folder)?;

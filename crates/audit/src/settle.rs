@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{Checkpoint, extension_lines, split_notes};
-use crate::disk::{replace, sync_folder};
+use crate::disk::{open_or_create_file, replace, sync_folder};
 use crate::error::CheckpointError;
 use crate::journal;
 use crate::log::LogState;
@@ -165,7 +165,7 @@ impl Settling {
             self.thin(shared, log)?;
         }
         let path = log.folder.join("checkpoints");
-        let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+        let file = open_or_create_file(&path)?;
         file.set_len(self.history)?;
         shared.disk.write(&file, note.as_bytes(), self.history)?;
         shared.disk.sync(&file)?;

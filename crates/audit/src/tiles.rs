@@ -301,7 +301,7 @@ pub(crate) fn partial_tiles(size: u64) -> Vec<TileName> {
 /// Writes a tile into `folder` in one step.
 pub(crate) fn write_tile(disk: &dyn crate::disk::Disk, folder: &Path, name: TileName, bytes: &[u8]) -> io::Result<()> {
     let path = folder.join(name.path());
-    std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+    crate::disk::create_folder(path.parent().unwrap_or(folder))?;
     crate::disk::replace(disk, &folder.join("scratch"), &path, bytes, false)
 }
 

@@ -41,6 +41,42 @@ async fn concurrent_appends_share_the_disk_and_get_every_index_once() {
 }
 
 #[tokio::test]
+async fn what_is_written_is_for_the_owner_alone() {
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let base = tempfile::tempdir().unwrap();
+    let folder = base.path().join("made").join("audit");
+    for _ in 0..2 {
+        let (node, log) = reopened(&folder);
+        let appends: Vec<_> = (0..300).map(|n| log.append(&record(n), Class::Authenticated)).collect();
+        for append in appends {
+            append.await.unwrap();
+        }
+        node.close();
+    }
+    let (mut folders, mut seen) = (vec![base.path().join("made")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        assert_eq!(mode(&folder), 0o700, "{folder:?}");
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                assert_eq!(mode(&path), 0o600, "{path:?}");
+                seen.push(path);
+            }
+        }
+    }
+    for part in ["/journal/", "/lock", "/log.vkey", "/checkpoint", "/checkpoints", "/tile/0/", "/tile/entries/"] {
+        assert!(seen.iter().any(|path| path.to_str().unwrap().contains(part)), "no {part} among {seen:?}");
+    }
+}
+
+fn mode(path: &std::path::Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
 async fn a_log_goes_on_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let mut size = 0;
