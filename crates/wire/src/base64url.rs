@@ -86,6 +86,14 @@ impl SecretBytes {
         padded(&self.0, width).map(|bytes| Self(Zeroizing::new(bytes)))
     }
 
+    /// The same big-endian number in as few bytes as hold it.
+    pub(crate) fn without_leading_zeros(mut self) -> Self {
+        let zeros = self.0.len() - without_leading_zeros(&self.0).len();
+        // What moves down leaves a copy behind, but inside the vector's capacity: that is wiped whole.
+        self.0.drain(..zeros);
+        self
+    }
+
     /// The secret itself.
     #[must_use]
     pub fn expose(&self) -> &[u8] {

@@ -133,10 +133,10 @@ pub enum Call {
     DeleteRoleAssignment(Scope, Guid),
     /// See [`Operation::ListSettings`].
     ListSettings,
-    /// See [`Operation::GetSetting`].
-    GetSetting(Setting),
-    /// See [`Operation::UpdateSetting`].
-    UpdateSetting(Setting),
+    /// See [`Operation::GetSetting`]. `None` if no setting has the name, which is for those to know who may read it.
+    GetSetting(Option<Setting>),
+    /// See [`Operation::UpdateSetting`]. `None` as above.
+    UpdateSetting(Option<Setting>),
 }
 
 impl Call {
@@ -180,8 +180,8 @@ impl Call {
             O::PutRoleAssignment => Self::PutRoleAssignment(found.scope()?, found.guid()?),
             O::DeleteRoleAssignment => Self::DeleteRoleAssignment(found.scope()?, found.guid()?),
             O::ListSettings => Self::ListSettings,
-            O::GetSetting => Self::GetSetting(found.setting()?),
-            O::UpdateSetting => Self::UpdateSetting(found.setting()?),
+            O::GetSetting => Self::GetSetting(Setting::parse(found.setting)),
+            O::UpdateSetting => Self::UpdateSetting(Setting::parse(found.setting)),
         })
     }
 
@@ -256,9 +256,6 @@ pub enum RouteError {
     /// A role definition or assignment not named by a GUID.
     #[error("The name of a role definition or role assignment is a GUID of 36 characters.")]
     RoleName,
-    /// No such setting.
-    #[error("There is no such setting; the settings are {}.", setting_names())]
-    NoSuchSetting,
     /// A query item that breaks its rule.
     #[error("The query item {name} {rule}.")]
     Query {
@@ -277,7 +274,7 @@ impl RouteError {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::UnknownPath | Self::NoSuchVersion | Self::NoSuchSetting => 404,
+            Self::UnknownPath | Self::NoSuchVersion => 404,
             Self::Method(_) => 405,
             _ => 400,
         }
@@ -287,7 +284,7 @@ impl RouteError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::UnknownPath | Self::NoSuchSetting => codes::NOT_FOUND,
+            Self::UnknownPath => codes::NOT_FOUND,
             Self::NoSuchVersion => codes::KEY_NOT_FOUND,
             Self::Method(_) => codes::METHOD_NOT_ALLOWED,
             Self::Scope => codes::INVALID_KEY_IDENTIFIER,
@@ -307,10 +304,6 @@ impl RouteError {
 
 fn allowed(methods: &[Method]) -> String {
     methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn setting_names() -> String {
-    Setting::ALL.iter().map(|setting| setting.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// A foreign text for a message: at most 32 characters.
@@ -561,10 +554,6 @@ impl Found<'_> {
 
     fn guid(&self) -> Result<Guid, RouteError> {
         Guid::parse(self.guid).ok_or(RouteError::RoleName)
-    }
-
-    fn setting(&self) -> Result<Setting, RouteError> {
-        Setting::parse(self.setting).ok_or(RouteError::NoSuchSetting)
     }
 }
 

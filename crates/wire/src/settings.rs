@@ -1,22 +1,26 @@
-//! The settings document. A value is a JSON text, `"true"` or `"false"`, never a JSON boolean.
+//! The settings document. A value is written as a JSON text, `"true"` or `"false"`, never as a JSON boolean; it is read
+//! as either.
 
 use model::settings::{Setting, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::body::{BodyError, Object, to_json};
 
-/// Reads the body that changes a setting, `{"value":"true"}`.
+/// Reads the body that changes a setting, `{"value":"true"}`. The published Python client sends `{"value":true}`.
 ///
 /// # Errors
-/// [`BodyError`] unless the value is the text `true` or `false`, in any case.
+/// [`BodyError`] unless the value is the text `true` or `false`, in any case, or one of the two JSON booleans.
 ///
-/// Source: settings document, `UpdateSettingRequest`.
+/// Source: settings document, `UpdateSettingRequest`; azure-keyvault-administration, `update_setting`.
 pub fn parse_value(body: &[u8]) -> Result<bool, BodyError> {
     let member = Object::parse(body)?.required("value")?;
-    match member.text()?.to_ascii_lowercase().as_str() {
+    if let Ok(value) = member.bool() {
+        return Ok(value);
+    }
+    match member.text().unwrap_or_default().to_ascii_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(member.refuse(r#"must be the text "true" or "false""#)),
+        _ => Err(member.refuse(r#"must be "true" or "false""#)),
     }
 }
 
@@ -74,10 +78,12 @@ mod tests {
     const ARM: Setting = Setting::AllowKeyManagementOperationsThroughArm;
 
     #[test]
-    fn a_value_is_a_text() {
+    fn a_value_is_a_text_or_a_boolean() {
         assert_eq!(parse_value(br#"{"value":"true"}"#), Ok(true));
         assert_eq!(parse_value(br#"{"value":"False","x":1}"#), Ok(false));
-        for bad in ["{}", r#"{"value":true}"#, r#"{"value":""}"#, r#"{"value":"yes"}"#, r#"{"value":null}"#, "true"] {
+        assert_eq!(parse_value(br#"{"value":true}"#), Ok(true));
+        assert_eq!(parse_value(br#"{"value": false}"#), Ok(false));
+        for bad in ["{}", r#"{"value":1}"#, r#"{"value":""}"#, r#"{"value":"yes"}"#, r#"{"value":null}"#, "true"] {
             assert!(parse_value(bad.as_bytes()).is_err(), "{bad}");
         }
     }

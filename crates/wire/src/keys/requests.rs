@@ -193,13 +193,13 @@ pub struct RsaMaterial {
     pub n: Vec<u8>,
     /// Public exponent, big-endian, without leading zeros.
     pub e: Vec<u8>,
-    /// Private exponent, big-endian.
+    /// Private exponent, big-endian, without leading zeros.
     pub d: SecretBytes,
     /// The primes, where they were given.
     pub primes: Option<RsaPrimes>,
 }
 
-/// The primes of an RSA key and what follows from them, big-endian.
+/// The primes of an RSA key and what follows from them, big-endian, without leading zeros.
 #[derive(Debug)]
 pub struct RsaPrimes {
     /// First prime.
@@ -232,9 +232,9 @@ impl RsaMaterial {
         };
         let secret = |name| {
             let member = jwk.required(name)?;
-            let secret = member.secret()?;
+            let secret = member.secret()?.without_leading_zeros();
             match secret.expose().len() {
-                0 => Err(member.refuse("must not be empty")),
+                0 => Err(member.refuse("must not be zero")),
                 n if n > size.bytes() => Err(member.refuse("may not be longer than the modulus")),
                 _ => Ok(secret),
             }

@@ -129,6 +129,14 @@ fn an_rsa_key_is_read_with_or_without_its_primes() {
     let shown = [&primes.p, &primes.q, &primes.dp, &primes.dq, &primes.qi].map(|secret| secret.expose()[0]);
     assert_eq!(shown, [1, 2, 3, 4, 5]);
 
+    let zeros = rsa_import(&n, r#","p":"AAE","q":"AAAC","dp":"AAM","dq":"BA","qi":"AAU""#)
+        .replace(&encode(&[7; 256]), &encode(&[vec![0; 3], vec![7; 256]].concat()));
+    let KeyMaterial::Rsa(rsa) = ImportKey::parse(zeros.as_bytes()).unwrap().material else { panic!() };
+    let primes = rsa.primes.unwrap();
+    let shown = [primes.p, primes.q, primes.dp, primes.dq, primes.qi].map(|secret| secret.expose().to_vec());
+    assert_eq!(shown, [[1], [2], [3], [4], [5]]);
+    assert_eq!(rsa.d.expose(), [7; 256]);
+
     let partly = refusal(ImportKey::parse(rsa_import(&n, r#","p":"AQ""#).as_bytes()));
     assert_eq!(partly, "The member key.q is required.");
     for short in [vec![0x80; 128], vec![0x7f; 256], vec![0x80; 257], vec![], vec![0; 256]] {
