@@ -182,7 +182,8 @@ impl Node {
                 match recover::log(&log_folder, &origin, &frames) {
                     Ok(log) => drop(logs.insert(origin.key(), Arc::new(log))),
                     Err(error) => {
-                        tracing::error!(%origin, %error, "an audit log is damaged");
+                        // Whoever opens it is told; this is for logs that nobody opens any more.
+                        tracing::info!(%origin, %error, "an audit log is damaged");
                         drop(damaged.insert(origin.key(), error));
                     }
                 }
