@@ -398,18 +398,10 @@ impl Permit<'_> {
 impl Inner {
     /// Moves the record of a committed change from the outbox to the log.
     pub(crate) async fn deliver(&self, committed: Committed) -> Result<(), Error> {
-        let Committed { outbox, record, since } = committed;
-        match self.log.append_once(&record, since).await {
-            Ok(_) => {
-                self.writer.delivered(outbox);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(%error, "the audit log refused the record of a change; it stays in the outbox");
-                self.writer.undelivered(Committed { outbox, record, since });
-                Err(Error::Unavailable { what: "the audit log" })
-            }
-        }
+        committed.deliver(&self.log).await.map_err(|error| {
+            tracing::error!(%error, "the audit log refused the record of a change; it stays in the outbox");
+            Error::Unavailable { what: "the audit log" }
+        })
     }
 }
 

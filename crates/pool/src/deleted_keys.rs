@@ -196,6 +196,7 @@ impl Inner {
     /// more to do.
     fn purge_step(&self, state: &State, name: &KeyName) -> Result<(Planned, bool), Error> {
         let key = state.keys.get(name).ok_or(Error::Contention)?;
+        self.first_creations.forget(name);
         let fit = WRITES_PER_CHANGE - 1;
         let (going, staying): (Vec<_>, Vec<_>) =
             key.versions.iter().cloned().enumerate().partition(|(at, _)| *at < fit);

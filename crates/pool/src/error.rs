@@ -14,6 +14,8 @@ pub enum Missing {
     RoleDefinition,
     /// No role assignment of the name at the scope.
     RoleAssignment,
+    /// No setting of the name.
+    Setting,
 }
 
 /// Why an operation ends without its result, named by what its caller can do next.

@@ -347,7 +347,7 @@ impl Pool {
                 pool.check_quotas(state, existing.map(|key| &**key))?;
                 let stale = match existing {
                     Some(key) => key.sealing_key != *attempt.sealing_key || !made.is_of(key)?,
-                    None => made.of.is_some(),
+                    None => made.of.is_some() || !pool.first_creations.holds(&attempt.name, &attempt.sealing_key),
                 };
                 if stale {
                     return Err(Error::Contention);
@@ -488,6 +488,18 @@ impl FirstCreations {
         let made = Arc::new(make()?);
         waiting.insert(name.clone(), Arc::downgrade(&made));
         Ok(made)
+    }
+
+    /// Whether `sealing_key` is the one for a name that does not exist yet. One that a purge destroyed is not, though
+    /// whoever began before may still hold it.
+    fn holds(&self, name: &KeyName, sealing_key: &Arc<Bytes>) -> bool {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.get(name).and_then(Weak::upgrade).is_some_and(|held| Arc::ptr_eq(&held, sealing_key))
+    }
+
+    /// Gives up the sealing key of a name that is purged: nothing made under it is stored any more.
+    pub(crate) fn forget(&self, name: &KeyName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::records::{
     decode,
 };
 use crate::view::{Key, Quotas, State, View};
-use crate::writer::{Committed, Writer, channel, head_line};
+use crate::writer::{Waiting, Writer, channel, head_line};
 use crate::{Directory, Inner, Pool, keys};
 
 /// Entries read from the store at a time.
@@ -157,7 +157,7 @@ struct Loading {
     listed: Vec<(model::KeyName, Vec<model::KeyVersion>)>,
     roles: Vec<model::rbac::RoleDefinition>,
     assignments: Vec<model::rbac::RoleAssignment>,
-    outbox: Vec<Committed>,
+    outbox: Vec<Waiting>,
 }
 
 impl Loading {
@@ -247,7 +247,7 @@ impl Loading {
             }
             Kind::Outbox => {
                 let OutboxRecord { since, record } = decode(&value).map_err(other_version)?;
-                self.outbox.push(Committed { outbox: entry.path.clone(), record, since });
+                self.outbox.push(Waiting { outbox: entry.path.clone(), record, since });
             }
             Kind::Root | Kind::Head | Kind::KeyVersion(_) => {}
         }

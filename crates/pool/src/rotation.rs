@@ -69,13 +69,15 @@ impl Pool {
         .await
     }
 
-    /// Makes a new version of `name` like its latest one: same type, size, operations, tags. With a policy that says
+    /// Makes a new version of `name` like its latest one: same type, size, operations, tags. Where the key's policy says
     /// how long versions live, the new one expires then; otherwise it does not.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Quota`], [`Error::Calendar`], [`Error::Busy`]; [`Error::NotPermitted`].
+    /// [`Error::NotFound`], [`Error::Quota`], [`Error::Calendar`], [`Error::Busy`]; [`Error::Input`] if the key has no
+    /// rotation policy; [`Error::NotPermitted`].
     ///
-    /// Source: keys document, operation `rotateKey`.
+    /// Source: keys document, operation `rotateKey`; product documentation on key rotation: the policy "must be set
+    /// before keys can be rotated on-demand".
     pub async fn rotate(&self, call: &Call, name: &KeyName) -> Result<KeyVersionState, Error> {
         let operation = Operation::RotateKey;
         self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
@@ -88,7 +90,10 @@ impl Pool {
 
 /// What a version made by rotation begins with: the operations and tags of `latest`, and the life that `policy` gives.
 pub(crate) fn rotated(latest: &KeyFacts, policy: Option<&StoredPolicy>, now: UnixTime) -> Result<KeyFacts, Error> {
-    let expires = match policy.and_then(|stored| stored.policy.expiry()) {
+    let Some(stored) = policy else {
+        return Err(Error::Input("the key has no rotation policy; set one before rotating it".to_owned()));
+    };
+    let expires = match stored.policy.expiry() {
         Some(period) => Some(period.after(now).ok_or(Error::Calendar)?),
         None => None,
     };

@@ -3,8 +3,8 @@
 use model::Operation;
 use model::settings::{Setting, Settings};
 
-use crate::admission::scope_of;
-use crate::error::Error;
+use crate::admission::{Permit, scope_of};
+use crate::error::{Error, Missing};
 use crate::records::{SettingsRecord, encode};
 use crate::view::Effect;
 use crate::writer::{Planned, module_failed};
@@ -19,6 +19,14 @@ impl Pool {
     /// Source: settings document, operations `getSettings` and `getSetting`.
     pub async fn settings(&self, call: &Call, operation: Operation) -> Result<Settings, Error> {
         self.admitted(call, operation, scope_of(operation, None), async |permit| Ok(permit.state().settings)).await
+    }
+
+    /// Refuses to read or change, as `operation` says, a setting that does not exist: as not found to a caller with the
+    /// right, as not permitted to others. Returns the error to answer.
+    pub async fn refuse_setting(&self, call: &Call, operation: Operation) -> Error {
+        let missing = async |_: &Permit<'_>| Err::<(), _>(Error::NotFound(Missing::Setting));
+        let refused = self.admitted(call, operation, scope_of(operation, None), missing).await;
+        refused.err().unwrap_or(Error::Internal)
     }
 
     /// Changes one setting and returns them all.

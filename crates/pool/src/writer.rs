@@ -1,10 +1,10 @@
 //! The one writer of a pool: gives changes their order and commits each with its record and the next head.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use audit::Record;
+use audit::{AppendError, Record};
 use bytes::Bytes;
 use crypto_module::{Element, Head, Module};
 use store::{Commit, CommitError, Expect, Path, Revision, Store, Write};
@@ -23,10 +23,8 @@ const QUEUE: usize = 1024;
 pub(crate) const WRITES_PER_CHANGE: usize = 48;
 /// Delivered outbox entries deleted beside one change.
 const CLEANED_PER_COMMIT: usize = 12;
-/// Records that may wait in the outbox for a log that cannot be written, before changes are refused.
-const UNDELIVERED_LIMIT: usize = 1000;
-/// How often an unknown outcome is read back before the change is given up as unavailable.
-const READ_BACK_TRIES: u32 = 10;
+/// How often an unknown outcome is read back before the change is given up as unavailable: for some three seconds.
+const READ_BACK_TRIES: u32 = 7;
 
 /// What a change writes, and what it does to the state once it is durable.
 #[derive(Default)]
@@ -36,20 +34,63 @@ pub(crate) struct Planned {
     pub(crate) effects: Vec<Effect>,
 }
 
-/// A change that is durable and applied; its record still has to reach the log.
-pub(crate) struct Committed {
+/// The record of a change that is durable and applied, on its way to the log.
+pub(crate) struct Waiting {
     pub(crate) outbox: Path,
     pub(crate) record: Record,
     /// The log's size before the commit.
     pub(crate) since: u64,
 }
 
+/// A change that is durable and applied, in the hands of whoever asked for it. Dropped before its record is known to
+/// stand in the log, for whatever reason, it is the writer's to try again.
+pub(crate) struct Committed {
+    waiting: Option<Waiting>,
+    reports: Arc<Reports>,
+}
+
+impl Committed {
+    /// Appends the record, unless it stands in the log already.
+    pub(crate) async fn deliver(mut self, log: &audit::Log) -> Result<(), AppendError> {
+        if let Some(waiting) = &self.waiting {
+            log.append_once(&waiting.record, waiting.since).await?;
+        }
+        if let Some(Waiting { outbox, .. }) = self.waiting.take() {
+            self.reports.lock().delivered.push(outbox);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Committed {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            self.reports.lock().undelivered.push(waiting);
+        }
+    }
+}
+
+/// What became of records since the writer last looked. Beside its queue, so that none is lost when that is full.
+#[derive(Default)]
+struct Reports(Mutex<Report>);
+
+#[derive(Default)]
+struct Report {
+    /// Outbox entries whose records stand in the log.
+    delivered: Vec<Path>,
+    undelivered: Vec<Waiting>,
+}
+
+impl Reports {
+    fn lock(&self) -> MutexGuard<'_, Report> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 type Plan = Box<dyn FnMut(&State, &Inner) -> Result<Planned, Error> + Send>;
 
 enum Job {
     Change { record: Box<Record>, plan: Plan, done: oneshot::Sender<Result<Committed, Error>> },
-    Delivered(Path),
-    Undelivered(Box<Committed>),
     Deliver,
 }
 
@@ -82,18 +123,7 @@ impl Handle {
         value.map(|value| (committed, value)).ok_or(Error::Internal)
     }
 
-    /// The entry's record stands in the log: a later commit may delete the entry.
-    pub(crate) fn delivered(&self, outbox: Path) {
-        // A full queue only means that the entry is found again, and recognised, when the pool is next opened.
-        let _ = self.0.try_send(Job::Delivered(outbox));
-    }
-
-    /// The entry's record could not be appended; the writer tries again before its next change.
-    pub(crate) fn undelivered(&self, committed: Committed) {
-        let _ = self.0.try_send(Job::Undelivered(Box::new(committed)));
-    }
-
-    /// Tries to deliver what waits.
+    /// Finds out what is not known yet, and tries to deliver what waits.
     pub(crate) fn deliver(&self) {
         let _ = self.0.try_send(Job::Deliver);
     }
@@ -109,7 +139,7 @@ pub(crate) struct Writer {
     /// The element of every stored value, head and root apart.
     pub(crate) elements: HashMap<Path, Element>,
     /// Outbox entries found when the pool was opened, or refused by the log since.
-    pub(crate) undelivered: Vec<Committed>,
+    pub(crate) undelivered: Vec<Waiting>,
     /// Outbox entries whose records stand in the log.
     pub(crate) delivered: Vec<Path>,
     /// A commit whose outcome is not known; nothing else is committed until it is.
@@ -129,40 +159,47 @@ pub(crate) struct InFlight {
 
 /// Makes the channel to a writer that is not yet running.
 pub(crate) fn channel() -> (Handle, Inbox) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    (Handle(sender), Inbox(receiver))
+    let (sender, jobs) = mpsc::channel(QUEUE);
+    (Handle(sender), Inbox { jobs, reports: Arc::default() })
 }
 
 /// The writer's end of the channel.
-pub(crate) struct Inbox(mpsc::Receiver<Job>);
+pub(crate) struct Inbox {
+    jobs: mpsc::Receiver<Job>,
+    reports: Arc<Reports>,
+}
 
 impl Writer {
     /// Serves `inbox` until the pool is dropped.
     pub(crate) async fn run(mut self, mut inbox: Inbox, pool: std::sync::Weak<Inner>) {
-        while let Some(job) = inbox.0.recv().await {
+        while let Some(job) = inbox.jobs.recv().await {
             let Some(pool) = pool.upgrade() else { return };
+            {
+                let mut report = inbox.reports.lock();
+                self.delivered.append(&mut report.delivered);
+                self.undelivered.append(&mut report.undelivered);
+            }
             match job {
                 Job::Change { record, plan, done } => {
                     let outcome = self.change(&pool, *record, plan).await;
-                    if let Err(Ok(committed)) = done.send(outcome) {
-                        // Whoever asked is gone; the record still goes its way.
-                        self.undelivered.push(committed);
+                    let reports = inbox.reports.clone();
+                    // Whoever asked may be gone; the record still goes its way.
+                    let _ = done.send(outcome.map(|waiting| Committed { waiting: Some(waiting), reports }));
+                }
+                Job::Deliver => {
+                    if self.settle_unresolved(&pool).await.is_ok() {
+                        self.deliver(&pool).await;
                     }
                 }
-                Job::Delivered(path) => self.delivered.push(path),
-                Job::Undelivered(committed) => self.undelivered.push(*committed),
-                Job::Deliver => self.deliver(&pool).await,
             }
         }
     }
 
-    async fn change(&mut self, pool: &Inner, record: Record, mut plan: Plan) -> Result<Committed, Error> {
-        if let Some(committed) = self.resolve(pool).await? {
-            // Whoever asked was told to try again later; the change happened, and its record still goes its way.
-            self.undelivered.push(committed);
-        }
+    async fn change(&mut self, pool: &Inner, record: Record, mut plan: Plan) -> Result<Waiting, Error> {
+        self.settle_unresolved(pool).await?;
         self.deliver(pool).await;
-        if self.undelivered.len() >= UNDELIVERED_LIMIT {
+        // A change that is refused should not happen either: only those under way when the log fails may.
+        if !self.undelivered.is_empty() {
             return Err(Error::Unavailable { what: "the audit log" });
         }
         let planned = plan(&pool.view.read(), pool)?;
@@ -171,8 +208,8 @@ impl Writer {
             Ok(revision) => Ok(self.applied(pool, in_flight, revision)),
             Err(CommitError::OutcomeUnknown { .. }) => {
                 self.unresolved = Some(in_flight);
-                match self.resolve(pool).await? {
-                    Some(committed) => Ok(committed),
+                match self.resolve(pool, READ_BACK_TRIES).await? {
+                    Some(waiting) => Ok(waiting),
                     None => Err(Error::Unavailable { what: "the store" }),
                 }
             }
@@ -181,6 +218,16 @@ impl Writer {
                 Err(Error::Unavailable { what: "the store" })
             }
         }
+    }
+
+    /// Finds out what became of a change that was given up. One look: those who wait in the queue behind a store that
+    /// fails must not wait for each other.
+    async fn settle_unresolved(&mut self, pool: &Inner) -> Result<(), Error> {
+        if let Some(waiting) = self.resolve(pool, 1).await? {
+            // Whoever asked was told to try again later; the change happened, and its record still goes its way.
+            self.undelivered.push(waiting);
+        }
+        Ok(())
     }
 
     /// Puts a planned change, its outbox entry and the next head into one commit.
@@ -233,7 +280,7 @@ impl Writer {
     }
 
     /// Takes note of a durable commit.
-    fn applied(&mut self, pool: &Inner, in_flight: InFlight, revision: Revision) -> Committed {
+    fn applied(&mut self, pool: &Inner, in_flight: InFlight, revision: Revision) -> Waiting {
         let InFlight { outbox, record, since, head, removed, added, effects } = in_flight;
         for path in &removed {
             self.elements.remove(path);
@@ -244,19 +291,21 @@ impl Writer {
         self.head_revision = revision;
         pool.view.apply(effects);
         pool.log.set_extension(head_line(self.head.sequence()));
-        Committed { outbox, record, since }
+        Waiting { outbox, record, since }
     }
 
     /// Reads back whether a commit of unknown outcome is there. Until that is known, nothing else is committed.
-    async fn resolve(&mut self, pool: &Inner) -> Result<Option<Committed>, Error> {
+    async fn resolve(&mut self, pool: &Inner, tries: u32) -> Result<Option<Waiting>, Error> {
         let Some(in_flight) = self.unresolved.take() else { return Ok(None) };
-        for attempt in 0..READ_BACK_TRIES {
+        for attempt in 0..tries {
+            if attempt > 0 {
+                tokio::time::sleep(Duration::from_millis(50 << (attempt - 1))).await;
+            }
             match self.store.get(&in_flight.outbox).await {
                 Ok(Some(entry)) => return Ok(Some(self.applied(pool, in_flight, entry.revision))),
                 Ok(None) => return Ok(None),
                 Err(error) => tracing::warn!(%error, attempt, "the outcome of a change is not known yet"),
             }
-            tokio::time::sleep(Duration::from_millis(50 << attempt.min(5))).await;
         }
         self.unresolved = Some(in_flight);
         Err(Error::Unavailable { what: "the store" })
@@ -264,12 +313,12 @@ impl Writer {
 
     /// Moves waiting records to the log, stopping at the first refusal.
     async fn deliver(&mut self, pool: &Inner) {
-        while let Some(Committed { record, since, .. }) = self.undelivered.last() {
+        while let Some(Waiting { record, since, .. }) = self.undelivered.last() {
             if let Err(error) = pool.log.append_once(record, *since).await {
                 tracing::warn!(%error, waiting = self.undelivered.len(), "records of changes wait in the outbox");
                 return;
             }
-            if let Some(Committed { outbox, .. }) = self.undelivered.pop() {
+            if let Some(Waiting { outbox, .. }) = self.undelivered.pop() {
                 self.delivered.push(outbox);
             }
         }

@@ -1,5 +1,7 @@
 //! A store and a log that fail: what is answered is true, a change happens at most once, and has one record.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +99,7 @@ async fn every_commit_of_a_busy_pool_may_have_an_unknown_outcome() {
     assert_every_change_recorded_once(&pool.records().await, 1 + 13);
 }
 
-/// Takes the ten seconds for which the writer tries to read back what it wrote.
+/// Takes the seconds for which the writer tries to read back what it wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_given_up_while_its_outcome_was_unknown_is_recorded_once_it_is_known() {
     let (lost, applied) = tokio::join!(given_up(Fault::UnknownLost), given_up(Fault::UnknownApplied));
@@ -174,25 +176,34 @@ async fn what_waits_in_the_outbox_reaches_the_log_once_after_a_restart() {
     let mut pool = Setup::default().start().await;
     oct_key(&pool, "before").await;
     pool.break_log().await;
-    for number in 0..20 {
-        let answer = create(&pool, &call(OWNER), &format!("k-{number}")).await;
+    // All at once: those that come after the first refusal find the log away and do not happen.
+    let asking: Vec<_> = (0..20)
+        .map(|number| {
+            let (pool, name) = (pool.pool().clone(), key_name(&format!("k-{number}")));
+            let kind = model::KeyKind::Oct(model::OctSize::AES_256);
+            tokio::spawn(async move { pool.create_key(&call(OWNER), &name, kind, None, new_oct()).await.map(drop) })
+        })
+        .collect();
+    for answer in asking {
+        let answer = answer.await.unwrap();
         assert!(matches!(answer, Err(Error::Unavailable { .. })), "{answer:?}");
     }
     pool.stop().await;
     pool.mend_log();
     let waiting = |pool: &testkit::Snapshot| pool.0.keys().filter(|path| path.contains("/outbox/")).count();
-    assert!(waiting(&pool.raw().await) >= 20);
+    assert!(waiting(&pool.raw().await) >= 2);
 
     pool.start().await.unwrap();
-    let records = records_with_changes(&pool, 21).await;
-    assert_every_change_recorded_once(&records, 22);
-    assert_eq!(names(&pool).await.len(), 21, "the changes had happened");
+    let kept = names(&pool).await.len() as u64;
+    assert!(kept >= 2, "the first change had happened");
+    let records = records_with_changes(&pool, usize::try_from(kept).unwrap()).await;
+    assert_every_change_recorded_once(&records, 1 + kept);
 
     pool.restart().await;
     for number in 0..4 {
         oct_key(&pool, &format!("after-{number}")).await;
     }
-    assert_every_change_recorded_once(&pool.records().await, 26);
+    assert_every_change_recorded_once(&pool.records().await, 5 + kept);
     assert!(waiting(&pool.raw().await) <= 2, "delivered entries are deleted beside later changes");
 }
 

@@ -1,5 +1,7 @@
 //! Whatever is changed in the store behind the pool's back, the pool is not opened.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use bytes::Bytes;
 use model::rbac::{CRYPTO_USER, Scope};
 use model::settings::Setting;

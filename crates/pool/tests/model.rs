@@ -1,5 +1,7 @@
 //! Random lives of a pool against a plain model of what it should hold.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::collections::BTreeMap;
 
 use model::deleted_keys::PurgeProtection;
@@ -8,7 +10,7 @@ use model::{KeyKind, KeyVersion, OctSize, Unusable};
 use pool::{Error, ImportRequest, KeyChange, NewKey, Quotas};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use testkit::{Fault, OWNER, Setup, TestPool, call, key_name, key_ref, new_oct, sign_request};
+use testkit::{Fault, OWNER, Setup, TestPool, call, key_name, key_ref, new_oct, rotation_policy, sign_request};
 
 const NAMES: [&str; 3] = ["a", "a-b", "b"];
 const KIND: KeyKind = KeyKind::Oct(OctSize::AES_256);
@@ -203,6 +205,11 @@ async fn apply(pool: &mut TestPool, model: &mut Model, event: &Event) {
         }
         Event::Rotate { key } => {
             let name = NAMES[key];
+            if model.live(name).is_some() && model.fault.is_none() {
+                pool.pool().set_rotation_policy(&owner, &key_name(name), rotation_policy()).await.unwrap();
+            } else if model.live(name).is_some() {
+                return;
+            }
             let made = pool.pool().rotate(&owner, &key_name(name)).await;
             let expected = match (model.live(name).is_some(), model.refuses_version(name)) {
                 (false, _) => Outcome::NotFound,
@@ -211,7 +218,8 @@ async fn apply(pool: &mut TestPool, model: &mut Model, event: &Event) {
             };
             assert_eq!(outcome(&made), expected);
             if let Ok(made) = made {
-                let version = Version { id: made.version, enabled: true, expires: None };
+                let expires = Some(model.now + 28 * 86_400);
+                let version = Version { id: made.version, enabled: true, expires };
                 model.keys.entry(name).or_default().versions.push(version);
             }
         }

@@ -1,5 +1,7 @@
 //! Deleted keys: how long they stay, what their names are worth meanwhile, and how they go.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use model::deleted_keys::PurgeProtection;
 use model::rbac::CRYPTO_OFFICER;
 use model::{KeyKind, OctSize, Operation, Scope};

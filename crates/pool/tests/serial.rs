@@ -1,5 +1,7 @@
 //! Many at once: no answer contradicts an order in which everything happened one after the other.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,7 +9,7 @@ use std::time::Duration;
 
 use model::rbac::{ADMINISTRATOR, CRYPTO_OFFICER, CRYPTO_USER, Guid, RoleAssignment, Scope};
 use model::{KeyKind, KeyVersion, OctSize};
-use pool::{Error, KeyChange, Quotas};
+use pool::{Error, KeyChange, NewKey, Quotas, SignRequest};
 use testkit::{ADMIN, OWNER, Setup, TestPool, call, key_name, key_ref, new_oct, oct_key, principal, sign_request};
 use tokio::task::JoinSet;
 
@@ -169,6 +171,53 @@ async fn hammer(removal: Removal, round: u64) {
     }
     ended.store(true, Ordering::SeqCst);
     tasks.join_all().await;
+}
+
+/// A signature that is computed while its key is disabled, and would be released after the disabling was answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_use_that_was_under_way_is_not_answered_after_its_end_was() {
+    let pool = Arc::new(Setup::default().start().await);
+    let kind = KeyKind::Rsa(model::RsaSize::Rsa2048);
+    let new = || NewKey { operations: None, ..new_oct() };
+    for name in ["busy", "a"] {
+        pool.pool().create_key(&call(OWNER), &key_name(name), kind, None, new()).await.unwrap();
+    }
+    let digest = || SignRequest { algorithm: Some(model::SignatureAlgorithm::Ps256), ..sign_request() };
+    let sign = |name: &'static str| {
+        let (pool, asking) = (pool.clone(), call(OWNER));
+        let task = {
+            let asking = asking.clone();
+            tokio::spawn(async move { pool.pool().sign(&asking, &key_ref(name, None), digest()).await.map(drop) })
+        };
+        (task, asking)
+    };
+    let set = async |enabled| {
+        let change = KeyChange { enabled: Some(enabled), ..KeyChange::default() };
+        pool.pool().update_key(&call(OWNER), &key_ref("a", None), change).await.unwrap();
+    };
+    for _ in 0..20 {
+        set(true).await;
+        // The threads for long arithmetic have enough to do that this one waits behind the others.
+        let others: Vec<_> = (0..600).map(|_| sign("busy").0).collect();
+        while !others[0].is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let (under_way, asking) = sign("a");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        set(false).await;
+        let in_time = under_way.is_finished();
+        let outcome = under_way.await.unwrap();
+        for other in others {
+            let _ = other.await.unwrap();
+        }
+        let statuses: Vec<u16> = pool.records_of(&asking).await.iter().map(|record| record.status).collect();
+        if !in_time && statuses.len() == 2 {
+            assert!(matches!(outcome, Err(Error::Unusable(_))), "{outcome:?}");
+            assert_eq!(statuses, [200, 403], "the signature was made, and withheld");
+            return;
+        }
+    }
+    panic!("no signature was under way while its key was disabled");
 }
 
 #[tokio::test(flavor = "multi_thread")]

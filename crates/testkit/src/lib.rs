@@ -30,7 +30,7 @@
 //!
 //! A dependency of anything but tests. It panics where a test should stop.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod calls;
 mod clock;
@@ -43,6 +43,6 @@ mod raw;
 pub use calls::{call, call_of, caller, key_name, key_ref, outcome, principal};
 pub use clock::TestClock;
 pub use faults::{Fault, Faults, FaultyStore};
-pub use operations::{ask, prepare, sign_request};
+pub use operations::{ask, prepare, rotation_policy, sign_request};
 pub use pool::{ADMIN, OWNER, Setup, TestPool, new_oct, oct_key};
 pub use raw::Snapshot;

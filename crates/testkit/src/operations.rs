@@ -1,7 +1,7 @@
 //! Every operation of a pool, made ready for and asked for through its public method.
 
 use model::rbac::{ADMINISTRATOR, AssignmentFilter, CRYPTO_USER, Guid, RoleAssignment, RoleDefinition};
-use model::rotation::RotationPolicy;
+use model::rotation::{Period, RotationPolicy};
 use model::settings::Setting;
 use model::{EncryptionAlgorithm, KeyKind, KeyRef, OctSize, Operation, Scope, SignatureAlgorithm};
 use pool::{Call, DecryptRequest, EncryptRequest, Error, ImportRequest, KeyChange, SignRequest, VerifyRequest};
@@ -31,6 +31,9 @@ pub async fn prepare(pool: &TestPool, operation: Operation, scope: &Scope) {
             pool.pool().delete_key(&owner, name).await.unwrap();
         }
     }
+    if let (Operation::RotateKey, Scope::Key(name)) = (operation, scope) {
+        pool.pool().set_rotation_policy(&owner, name, rotation_policy()).await.unwrap();
+    }
     match operation {
         Operation::GetRoleAssignment | Operation::DeleteRoleAssignment => {
             let assignment = probe_assignment(scope);
@@ -41,6 +44,12 @@ pub async fn prepare(pool: &TestPool, operation: Operation, scope: &Scope) {
         }
         _ => {}
     }
+}
+
+/// A policy by which versions made by rotation live for 28 days.
+#[must_use]
+pub fn rotation_policy() -> RotationPolicy {
+    RotationPolicy::new(Some(Period::parse("P28D").unwrap()), Vec::new()).unwrap()
 }
 
 fn probe_assignment(scope: &Scope) -> RoleAssignment {

@@ -93,6 +93,7 @@ pub struct TestPool {
 /// What lives from one start to the next stop; dropped in this order.
 struct Running {
     pool: Pool,
+    module: Arc<dyn Module>,
     store: Arc<Embedded>,
     node: audit::Node,
 }
@@ -105,6 +106,15 @@ impl TestPool {
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.running.as_ref().expect("the pool is stopped").pool
+    }
+
+    /// What opens and seals its values.
+    ///
+    /// # Panics
+    /// While it is stopped.
+    #[must_use]
+    pub fn module(&self) -> &dyn Module {
+        &*self.running.as_ref().expect("the pool is stopped").module
     }
 
     /// Its clock.
@@ -149,7 +159,7 @@ impl TestPool {
 
     /// Closes everything, and waits until it is closed. Whoever still holds the pool keeps it from closing.
     pub async fn stop(&mut self) {
-        let Some(Running { pool, store, node }) = self.running.take() else { return };
+        let Some(Running { pool, module: _, store, node }) = self.running.take() else { return };
         drop(pool);
         for _ in 0..10_000 {
             if Arc::strong_count(&store) == 1 {
@@ -181,14 +191,14 @@ impl TestPool {
             name: pool_name(),
             node: "a".into(),
             store: Arc::new(FaultyStore::new(store.clone(), self.faults.clone())),
-            module,
+            module: module.clone(),
             log,
             clock: self.clock.clone(),
             quotas: self.setup.quotas,
             directory: self.setup.directory.clone(),
         })
         .await?;
-        self.running = Some(Running { pool, store, node });
+        self.running = Some(Running { pool, module, store, node });
         Ok(())
     }
 
