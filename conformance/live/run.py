@@ -1,11 +1,14 @@
-"""Runs the live tests that ship in the source distribution of azure-keyvault-keys, unmodified, against one pool.
+"""Runs the live tests that ship in the source distribution of azure-keyvault-keys, unmodified, against running pools.
 
-`run.py FOLDER`: FOLDER is the unpacked source distribution. `cases.txt` names every Managed HSM case and what is
-expected of it; a case that it does not name, that it names and that is gone, or that is awaited and passes, fails the run.
+`run.py FOLDER [ARGUMENT...]`: FOLDER is the unpacked source distribution, the arguments go to pytest. `cases.txt` names
+every Managed HSM case and what is expected of it; a case that it does not name, that it names and that is gone, or that
+is awaited and passes, fails the run. The tests sleep much, so four parts of them run side by side, each with a pool and
+a process of its own.
 """
 
 import os
 import pathlib
+import subprocess
 import sys
 import uuid
 
@@ -18,8 +21,12 @@ import pytest  # noqa: E402
 from pool import running_pool  # noqa: E402
 from wire import Wire  # noqa: E402
 
-FILES = ("test_key_client.py", "test_keys_async.py", "test_crypto_client.py", "test_crypto_client_async.py")
-SAMPLES = ("test_samples_keys.py", "test_samples_keys_async.py", "test_examples_crypto.py", "test_examples_crypto_async.py")
+PARTS = {
+    "keys": ("test_key_client.py", "test_samples_keys.py"),
+    "keys_async": ("test_keys_async.py", "test_samples_keys_async.py"),
+    "crypto": ("test_crypto_client.py", "test_examples_crypto.py"),
+    "crypto_async": ("test_crypto_client_async.py", "test_examples_crypto_async.py"),
+}
 CRYPTO_USER = "Microsoft.KeyVault/providers/Microsoft.Authorization/roleDefinitions/21dbd100-6940-42c2-9190-5d6cb909625b"
 
 
@@ -94,11 +101,36 @@ def case_of(nodeid):
     return f"{pathlib.PurePath(parts[0]).name}::{parts[-1]}"
 
 
+def file_of(case):
+    return case.split("::")[0]
+
+
 def main():
-    source, arguments = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:]
+    source, arguments = sys.argv[1], sys.argv[2:]
+    if arguments[:1] == ["--part"]:
+        sys.exit(run_part(pathlib.Path(source).resolve(), PARTS[arguments[1]], arguments[2:]))
+    stray = {file_of(case) for case in read_cases(HERE / "cases.txt")} - {name for files in PARTS.values() for name in files}
+    if stray:
+        sys.exit(f"cases.txt names cases of files that are not run: {sorted(stray)}")
+    running = {
+        part: subprocess.Popen(
+            [sys.executable, __file__, source, "--part", part, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for part in PARTS
+    }
+    for part, process in running.items():
+        print(f"--- {part} ---\n{process.communicate()[0]}", flush=True)
+    sys.exit(any(process.returncode for process in running.values()))
+
+
+def run_part(source, files, arguments):
     tests = source / "tests"
     sys.path.insert(0, str(tests))
-    cases = Cases(read_cases(HERE / "cases.txt"))
+    expected = {case: what for case, what in read_cases(HERE / "cases.txt").items() if file_of(case) in files}
+    cases = Cases(expected)
     with running_pool() as pool:
         officer = pool.accounts["OFFICER"]
         admin = Wire(pool).as_account("ADMIN")
@@ -123,10 +155,10 @@ def main():
             SSL_CERT_FILE=pool.ca_file,
         )
         options = ["-q", "-ra", "--tb=short", "-p", "no:cacheprovider", "-c", str(HERE / "pytest.ini"), f"--rootdir={tests}"]
-        status = pytest.main([*options, *arguments, *(str(tests / name) for name in FILES + SAMPLES)], plugins=[cases])
+        status = pytest.main([*options, *arguments, *(str(tests / name) for name in files)], plugins=[cases])
         if status != 0:
             print(f"--- log of the pool ---\n{pool.log()[-20000:]}", file=sys.stderr)
-    sys.exit(status)
+    return status
 
 
 if __name__ == "__main__":

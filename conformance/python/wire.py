@@ -103,25 +103,27 @@ class Wire:
         return self._tokens[name]
 
     def send(self, method, target, body=b"", headers=None):
-        """One request with this exact target, body and headers, and nothing else but Host and Content-Length."""
+        """One request with this exact target, body and headers, and of its own only a Host and a Content-Length that lack."""
+        headers = headers or {}
         for attempt in (1, 2):
             if self._connection is None:
                 self._connection = http.client.HTTPSConnection(
                     self.pool.host, self.pool.port, context=self.context, timeout=60
                 )
             try:
-                self._connection.putrequest(method, target, skip_accept_encoding=True)
-                for name, value in (headers or {}).items():
+                self._connection.putrequest(method, target, skip_host="Host" in headers, skip_accept_encoding=True)
+                for name, value in headers.items():
                     self._connection.putheader(name, value)
-                if not headers or "Content-Length" not in headers:
+                if "Content-Length" not in headers:
                     self._connection.putheader("Content-Length", str(len(body)))
                 self._connection.endheaders(body)
                 answer = self._connection.getresponse()
                 octets = answer.read()
                 break
-            except (http.client.RemoteDisconnected, ConnectionError, BrokenPipeError):
+            except (http.client.HTTPException, OSError) as error:
                 self.close()
-                if attempt == 2:
+                # Only a connection that the server closed between two requests is worth another try.
+                if attempt == 2 or not isinstance(error, (ConnectionError, ssl.SSLEOFError)):
                     raise
         if answer.getheader("Connection", "").lower() == "close":
             self.close()

@@ -28,8 +28,15 @@ def _rewritten(value):
     return value
 
 
-def merged(address):
-    """The whole document, for a pool at `address` (https://host:port)."""
+def merged(address, further=()):
+    """The whole document, for a pool at `address` (https://host:port).
+
+    `further` are pairs of a definition and a value that it may have beyond those published; only a definition that the
+    files themselves call open (`modelAsString`) takes one.
+    """
+    values = {}
+    for definition, value in further:
+        values.setdefault(definition, []).append(value)
     document = {
         "swagger": "2.0",
         "info": {"title": "Managed HSM data plane", "version": "7.5"},
@@ -43,12 +50,19 @@ def merged(address):
         "parameters": {},
     }
     for name in ("common", *FILES):
-        published = _rewritten(json.loads((SPEC / f"{name}.json").read_text()))
+        original = json.loads((SPEC / f"{name}.json").read_text())
+        published = _rewritten(original)
+        for definition in values.keys() & original.get("definitions", {}).keys():
+            if original["definitions"][definition]["x-ms-enum"]["modelAsString"] is not True:
+                raise ValueError(f"{definition} is closed")
+            published["definitions"][definition]["enum"] += values.pop(definition)
         for part in ("paths", "definitions", "parameters"):
             for key, value in published.get(part, {}).items():
                 known = document[part].setdefault(key, value)
                 if known != value:
                     raise ValueError(f"{part} {key} differs between the published files")
+    if values:
+        raise ValueError(f"no such definitions: {set(values)}")
     for parameter in document["parameters"].values():
         if parameter.get("name") == "api-version":
             parameter["enum"] = ["7.5"]

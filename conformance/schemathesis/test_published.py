@@ -23,21 +23,22 @@ CRYPTO_USER = "21dbd100-6940-42c2-9190-5d6cb909625b"
 ADMINISTRATOR = "a290e904-7015-4bba-90c8-60543313cdb4"
 EXAMPLES = 40
 
-schema = schemathesis.openapi.from_dict(merged("https://pool.managedhsm.localhost"))
-
-
 def read_departures(path):
-    """(status, operation or *) pairs that are allowed beyond the document."""
+    """What is allowed beyond the document: (status, operation or *) pairs, and (definition, value) pairs."""
     lines = [line.split(" ", 1) for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    allowed = set()
-    for status, rest in lines:
-        operation = "*" if rest.startswith("* ") else " ".join(rest.split(" ")[:2])
-        assert rest.removeprefix(operation).strip(), f"no reason given: {status} {rest}"
-        allowed.add((int(status), operation))
-    return allowed
+    statuses, values = set(), set()
+    for kind, rest in lines:
+        what = "*" if rest.startswith("* ") else " ".join(rest.split(" ")[:2])
+        assert rest.removeprefix(what).strip(), f"no reason given: {kind} {rest}"
+        if kind == "value":
+            values.add(tuple(what.split(" ")))
+        else:
+            statuses.add((int(kind), what))
+    return statuses, values
 
 
-DEPARTURES = read_departures(HERE / "departures.txt")
+DEPARTURES, VALUES = read_departures(HERE / "departures.txt")
+schema = schemathesis.openapi.from_dict(merged("https://pool.managedhsm.localhost", sorted(VALUES)))
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,7 @@ class AzureRecordedTestCase:
         )
 
     def create_client_from_credential(self, client_class, credential, **kwargs):
+        kwargs.setdefault("logging_enable", True)  # the cases that want no logging say so
         return client_class(credential=credential, **kwargs)
 
     def fail(self, message):

@@ -4,6 +4,7 @@ import pytest
 
 from wire import b64u
 
+DEEP = b"[" * 10_000 + b"]" * 10_000
 MALFORMED = {
     "nothing": b"",
     "not JSON": b"hello",
@@ -20,7 +21,9 @@ MALFORMED = {
     "UTF-16": '{"kty":"RSA"}'.encode("utf-16"),
     "deep arrays": b"[" * 100_000,
     "deep objects": b'{"a":' * 100_000,
-    "deep and closed": b'{"kty":"oct","x":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+    "deep and closed": DEEP,
+    "deep in a member that is read": b'{"kty":"oct","tags":' + DEEP + b"}",
+    "deep in an element": b'{"kty":"oct","key_ops":[' + DEEP + b"]}",
     "a huge number": b'{"kty":"RSA","key_size":' + b"9" * 100_000 + b"}",
     "a huge exponent": b'{"kty":"RSA","key_size":1e999999999}',
     "a negative zero": b'{"kty":"RSA","key_size":-0}',
@@ -34,6 +37,11 @@ def test_a_malformed_body_is_refused(owner, name, flaw):
     answer = owner.post(f"/keys/{name}/create", MALFORMED[flaw]).refused(400, "BadParameter")
     assert len(answer.body) < 2000
     owner.get(f"/keys/{name}").refused(404)
+
+
+def test_what_no_operation_reads_may_be_as_deep_as_it_likes(owner, name):
+    owner.post(f"/keys/{name}/create", b'{"kty":"oct","of a later version":' + DEEP + b"}").ok()
+    owner.get(f"/keys/{name}").ok()
 
 
 @pytest.mark.parametrize("operation", ["create", "sign", "verify", "encrypt", "decrypt", "wrapkey", "unwrapkey"])

@@ -98,12 +98,19 @@ def test_a_release_policy_on_a_key_that_cannot_leave_is_refused(owner, name):
 
 def test_a_rotation_without_a_policy_is_refused(owner, name):
     owner.create(name, kty="EC-HSM")
-    owner.post(f"/keys/{name}/rotate").refused(400)
+    owner.post(f"/keys/{name}/rotate").refused(400, "BadParameter")
+    assert len(owner.get(f"/keys/{name}/versions").ok()["value"]) == 1
 
 
 def test_a_setting_that_is_not_there_is_not_found(admin):
-    admin.get("/settings/NoSuchSetting").refused(404)
+    admin.get("/settings/NoSuchSetting").refused(404, "NotFound")
+    admin.patch("/settings/NoSuchSetting", {"value": "true"}).refused(404, "NotFound")
+
+
+def test_a_setting_is_a_text_in_every_answer_and_text_or_boolean_in_a_request(admin):
     path = "/settings/AllowKeyManagementOperationsThroughARM"
-    for value in ("yes", True, None, 1):
-        admin.patch(path, {"value": value}).refused(400)
+    for value, stored in (("true", "true"), (False, "false"), (True, "true"), ("FALSE", "false")):
+        assert admin.patch(path, {"value": value}).ok()["value"] == stored
+    for value in ("yes", "", None, 1, ["true"]):
+        admin.patch(path, {"value": value}).refused(400, "BadParameter")
     assert admin.get(path).ok()["value"] == "false"

@@ -67,7 +67,7 @@ def test_an_empty_policy_removes_it(owner, key):
     owner.put(f"/keys/{key}/rotationpolicy", policy({"timeAfterCreate": "P30D"})).ok()
     owner.post(f"/keys/{key}/rotate").ok()
     owner.put(f"/keys/{key}/rotationpolicy", {"lifetimeActions": [], "attributes": {}}).ok()
-    owner.post(f"/keys/{key}/rotate").refused(400)
+    owner.post(f"/keys/{key}/rotate").refused(400, "BadParameter")
 
 
 def test_a_new_version_has_the_old_ones_shape_and_the_policys_expiry(owner, name):

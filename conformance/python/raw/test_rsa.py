@@ -46,11 +46,8 @@ def test_signatures_hold_on_both_sides(owner, key, algorithm):
 def test_rsnull_signs_the_given_bytes_and_nothing_more(owner, key, length):
     name, jwk, private = key
     content = os.urandom(length)
-    answer = owner.post(f"/keys/{name}/sign", {"alg": "RSNULL", "value": b64u(content)})
-    if length == 0:
-        answer.refused(400)
-        return
-    assert outside.is_valid(jwk, "RSNULL", content, unb64u(answer.ok()["value"]))
+    answer = owner.post(f"/keys/{name}/sign", {"alg": "RSNULL", "value": b64u(content)}).ok()
+    assert outside.is_valid(jwk, "RSNULL", content, unb64u(answer["value"]))
     made_outside = outside.sign(private, "RSNULL", content)
     body = {"alg": "RSNULL", "digest": b64u(content), "value": b64u(made_outside)}
     assert owner.post(f"/keys/{name}/verify", body).ok() == {"value": True}

@@ -291,7 +291,8 @@ def test_the_issuer_publishes_what_clients_ask_for(pool, nobody):
         ({"client_secret": "wrong"}, "invalid_client"),
         ({"client_id": str(uuid.UUID(int=7))}, "invalid_client"),
         ({"grant_type": "password"}, "unsupported_grant_type"),
-        ({"scope": "https://elsewhere.example/.default"}, "invalid_scope"),
+        ({"scope": "https://elsewhere.example"}, "invalid_scope"),
+        ({"scope": "openid profile"}, "invalid_scope"),
     ],
     ids=str,
 )
@@ -317,6 +318,27 @@ def test_the_issuer_refuses_in_the_shape_that_clients_read(pool, nobody, change,
     assert answer.json["error_description"].startswith("AADSTS") and answer.json["error_codes"]
     if error == "invalid_client" and "client_secret" in change:
         assert answer.json["error_codes"] == [7000215]
+
+
+def test_a_token_of_the_pools_own_issuer_for_another_audience_is_worth_nothing_here(pool, nobody):
+    from urllib.parse import urlencode
+
+    account = pool.accounts["USER"]
+    for scope in ("https://elsewhere.example/.default", f"{pool.resource}.example/.default", f"{pool.url}/.default"):
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": account.client_id,
+            "client_secret": account.client_secret,
+            "scope": scope,
+        }
+        issued = nobody.send(
+            "POST",
+            f"/{pool.tenant}/oauth2/v2.0/token",
+            urlencode(form).encode(),
+            {"Content-Type": "application/x-www-form-urlencoded", "Host": pool.authority.removeprefix("https://")},
+        ).ok()["access_token"]
+        assert jwt.decode(issued, options={"verify_signature": False})["aud"] == scope.removesuffix("/.default")
+        refused(pool, issued)
 
 
 def test_a_token_answer_has_every_member_that_some_client_requires(pool, nobody):
