@@ -55,7 +55,7 @@ pub struct Setup {
     /// Other issuers.
     pub trusted: Vec<TrustedIssuer>,
     /// Where keys may be fetched from.
-    pub outgoing: Outgoing,
+    pub outgoing: Arc<Outgoing>,
 }
 
 /// One pool, founded with this if the store does not hold it yet.
@@ -155,7 +155,7 @@ pub async fn compose(setup: Setup) -> Result<Node, ComposeError> {
     let engine = Engine::start(&setup.module)?;
     let audit = audit::Node::open(&setup.audit_folder, setup.audit)?;
     let issuers = built_in_issuers(&setup)?;
-    let outgoing = Arc::new(setup.outgoing);
+    let outgoing = setup.outgoing;
 
     let resources = setup.naming.resources();
     let mut trusted = setup.trusted;

@@ -235,7 +235,6 @@ impl Module {
 struct Limits {
     connections: usize,
     connections_per_source: usize,
-    handshakes: usize,
     #[serde(deserialize_with = "duration")]
     handshake_timeout: Duration,
     #[serde(deserialize_with = "duration")]
@@ -313,7 +312,6 @@ impl Config {
         let faults = [
             (self.listen.is_empty(), "listen names no address"),
             (limits.connections == 0 || limits.connections_per_source == 0, "limits.connections allow nobody in"),
-            (limits.handshakes == 0, "limits.handshakes allows nobody in"),
             (limits.http2_streams == 0, "limits.http2_streams allows no request"),
             (!(4096..=1 << 20).contains(&limits.header_size), "limits.header_size is not between 4KiB and 1MiB"),
             (!(1024..=1 << 30).contains(&limits.body_size), "limits.body_size is not between 1KiB and 1GiB"),
@@ -366,7 +364,6 @@ impl Config {
         edge::Limits {
             connections: limits.connections,
             connections_per_source: limits.connections_per_source,
-            handshakes: limits.handshakes,
             handshake_timeout: limits.handshake_timeout,
             header_timeout: limits.header_timeout,
             header_bytes: bytes(limits.header_size),

@@ -116,10 +116,9 @@ impl DataPlane {
             Ok(caller) => Ok(caller),
             Err(error) => {
                 self.note_failed_token(request, id, &error).await;
-                match error {
-                    AuthError::Token(_) => Err(Refused::BadToken),
-                    AuthError::IssuerUnreachable { .. } => Err(Refused::IssuerUnreachable),
-                }
+                // The same where the issuer cannot be asked for a key: who cannot be identified is challenged, and
+                // learns at the issuer that it is out of reach. Record and log tell the two apart.
+                Err(Refused::BadToken)
             }
         }
     }
@@ -149,14 +148,18 @@ impl DataPlane {
         let source = request.peer.ip();
         let decision = self.failed_tokens().observe(source, self.pool.clock().now_millis());
         if decision == Decision::Record {
+            let (status, code) = match error {
+                AuthError::Token(_) => (401, codes::UNAUTHORIZED),
+                AuthError::IssuerUnreachable { .. } => (503, codes::SERVICE_UNAVAILABLE),
+            };
             let record = Record {
                 source: Some(source),
                 request_id: Some(id.as_u128()),
                 request: Some(request_line(request)),
                 user_agent: short_header(&request.headers, &USER_AGENT),
                 correlation: short_header(&request.headers, &CLIENT_REQUEST_ID),
-                status: 401,
-                code: Some(codes::UNAUTHORIZED.into()),
+                status,
+                code: Some(code.into()),
                 reason: Some(error.to_string().into()),
                 ..self.pool.blank_record("Authentication")
             };
@@ -210,9 +213,18 @@ pub fn must_finish(method: &Method, path: &str) -> bool {
     if *method == Method::GET {
         return false;
     }
-    let last = path.rsplit('/').find(|segment| !segment.is_empty()).unwrap_or_default();
-    let pure = ["sign", "verify", "encrypt", "decrypt", "wrapkey", "unwrapkey", "rng"];
-    !(*method == Method::POST && pure.iter().any(|name| last.eq_ignore_ascii_case(name)))
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let place = (segments.next(), segments.next(), segments.next_back());
+    let is = |word: &str, names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+    // The place counts, not the word alone: a POST to a key of the name `sign` may say that it means DELETE.
+    let pure = match place {
+        (Some(only), None, None) => is(only, &["rng"]),
+        (Some(keys), Some(_), Some(last)) => {
+            is(keys, &["keys"]) && is(last, &["sign", "verify", "encrypt", "decrypt", "wrapkey", "unwrapkey"])
+        }
+        _ => false,
+    };
+    !(*method == Method::POST && pure)
 }
 
 async fn dispatch(request: Request<'_>) -> Result<Answer, Failure> {
@@ -287,7 +299,6 @@ fn scope(call: &routes::Call) -> Scope {
 enum Refused {
     NoToken,
     BadToken,
-    IssuerUnreachable,
 }
 
 /// Writes answers to one request.
@@ -303,9 +314,6 @@ impl Reply {
         let challenge = match refused {
             Refused::NoToken => HeaderValue::from_str(challenge.plain()),
             Refused::BadToken => HeaderValue::from_str(&challenge.invalid_token()),
-            Refused::IssuerUnreachable => {
-                return self.failure(&Failure::from(pool::Error::Unavailable { what: "the token issuer" }));
-            }
         };
         // The live service answers GET with these two bytes, anything else with none.
         let body = if self.method == Method::GET { &b"OK"[..] } else { b"" };
@@ -377,4 +385,24 @@ fn short_header(map: &HeaderMap, name: &HeaderName) -> Option<Arc<str>> {
 fn request_line(request: &Inbound) -> Arc<str> {
     let path = request.uri.path();
     format!("{} {}", request.method, path.get(..1024).unwrap_or(path)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changes_nothing_may_be_left_unfinished() {
+        for pure in ["/rng", "/keys/k/sign", "/keys/k//Verify/", "/keys/k/00112233445566778899aabbccddeeff/unwrapkey"] {
+            assert!(!must_finish(&Method::POST, pure), "{pure}");
+            assert!(must_finish(&Method::PUT, pure), "{pure}");
+        }
+        // A POST may be a DELETE or a PATCH by its override header.
+        for changing in
+            ["/keys/sign", "/keys//sign", "/deletedkeys/rng", "/deletedkeys/sign/recover", "/keys/k/create", "/"]
+        {
+            assert!(must_finish(&Method::POST, changing), "{changing}");
+        }
+        assert!(!must_finish(&Method::GET, "/keys/k"));
+    }
 }

@@ -18,6 +18,7 @@ use model::deleted_keys::{PurgeProtection, Retention};
 use model::rbac::{CRYPTO_AUDITOR, CRYPTO_OFFICER, CRYPTO_USER, Guid};
 use model::{PrincipalId, UnixTime};
 use pool::Quotas;
+use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use store::{Embedded, Store};
 use tokio::net::TcpListener;
@@ -35,8 +36,9 @@ use crate::issuer::Accounts;
 use crate::jwks::{Loopback, Outgoing, TrustedIssuer, metadata_address};
 use crate::local_socket::{Handler, LocalSocket, Request};
 use crate::logging::LogLevel;
-use crate::start::{Running, StartError, listen, prepare_process, read_keys, read_roots, stop_signal};
-use crate::tls::{DevelopmentCertificates, Named};
+use crate::start::{Running, StartError, listen, prepare_process, read_keys, stop_signal};
+use crate::tls::{CaBundles, DevelopmentCertificates, Named};
+use crate::watch::Watcher;
 use banner::{Banner, Person};
 use clock::DevClock;
 use first_job::FirstJob;
@@ -114,7 +116,11 @@ pub async fn dev(options: DevOptions) -> Result<(), StartError> {
     let people = people(&accounts);
     let ports = vec![address.port()];
     let naming = Naming { domain: DOMAIN.to_owned(), ports, authority: None };
-    let setup = setup(&options, &folder, naming, issuer_folder, &people, Arc::clone(&clock))?;
+    let authorities = CaBundles::open(&options.trust_ca)?;
+    let bundles = Arc::clone(&authorities.bundles);
+    let setup = setup(&options, &folder, naming, issuer_folder, &people, Arc::clone(&clock), &authorities.roots)?;
+    // Not on SIGHUP: a development node ends with its terminal.
+    let watcher = Watcher::start(vec![authorities.watched(Arc::clone(&setup.outgoing))]);
     let node = compose(setup).await?;
     let socket = folder.path().join("control.sock");
     let socket = LocalSocket::open(&socket).map_err(|source| StartError::Socket { path: socket, source })?;
@@ -130,6 +136,7 @@ pub async fn dev(options: DevOptions) -> Result<(), StartError> {
     let running = Running {
         listeners,
         certificate: certificates.certificate,
+        bundles,
         limits: Limits::default(),
         node,
         socket,
@@ -153,7 +160,7 @@ pub async fn dev(options: DevOptions) -> Result<(), StartError> {
         }
     };
     running.serve(clock_handler(clock), until).await?;
-    drop((folder, log));
+    drop((watcher, folder, log));
     failure.await.unwrap_or(Ok(()))
 }
 
@@ -201,6 +208,7 @@ fn setup(
     issuer_folder: PathBuf,
     people: &[Person],
     clock: Arc<DevClock>,
+    roots: &[CertificateDer<'_>],
 ) -> Result<Setup, StartError> {
     let kept = options.folder.is_some();
     let store: Arc<dyn Store> = match kept {
@@ -219,9 +227,8 @@ fn setup(
         false => NodeKey::ephemeral(),
     };
     let trusted = options.issuers.iter().map(trusted_issuer).collect::<Result<Vec<_>, _>>()?;
-    let roots = read_roots(&options.trust_ca)?;
     let destinations = trusted.iter().filter_map(|issuer| issuer.metadata.as_ref());
-    let outgoing = Outgoing::new(destinations, Loopback::Allowed, &roots)?;
+    let outgoing = Outgoing::new(destinations, Loopback::Allowed, roots)?;
     let principal = |id: Uuid| PrincipalId::parse(&id.to_string());
     let administrators = people.iter().filter(|person| person.name == "ADMIN");
     let roles = people.iter().filter_map(|person| Some((principal(person.object)?, person.role?)));
@@ -250,7 +257,7 @@ fn setup(
             further_keys: options.built_in_keys.iter().map(|path| read_keys(path)).collect::<Result<_, _>>()?,
         }),
         trusted,
-        outgoing,
+        outgoing: Arc::new(outgoing),
     })
 }
 
@@ -272,11 +279,7 @@ fn trusted_issuer(further: &FurtherIssuer) -> Result<TrustedIssuer, StartError> 
     })
 }
 
-fn first_job(
-    banner: &Banner,
-    ca: rustls::pki_types::CertificateDer<'static>,
-    address: SocketAddr,
-) -> Result<FirstJob, StartError> {
+fn first_job(banner: &Banner, ca: CertificateDer<'static>, address: SocketAddr) -> Result<FirstJob, StartError> {
     let user = banner.person("USER").ok_or_else(|| {
         StartError::Arguments("the issuer's folder lacks the account USER; remove the data folder".to_owned())
     })?;

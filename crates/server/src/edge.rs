@@ -12,6 +12,7 @@
 
 mod admission;
 mod answer;
+mod bodies;
 mod connection;
 mod lines;
 
@@ -26,10 +27,10 @@ use http::{HeaderMap, Method, Uri};
 use hyper_util::rt::TokioExecutor;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 
 use admission::Admission;
 pub use answer::{activity_id, azure_error};
+use bodies::Bodies;
 pub use lines::Traffic;
 
 /// Connections the kernel may hold for us between two accepts.
@@ -81,15 +82,13 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one IPv4 address or one IPv6 /64 network. Beyond it its own longest idle one makes room.
     pub connections_per_source: usize,
-    /// TLS handshakes computed at the same time; others wait.
-    pub handshakes: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its head. Enforced within 5 seconds.
     pub header_timeout: Duration,
     /// Size of a request's head.
     pub header_bytes: usize,
-    /// Size of a request's body.
+    /// Size of a request's body. All bodies in work may take 256 times as much, those of one source 64 times.
     pub body_bytes: usize,
     /// From the end of the head to the end of the body.
     pub body_timeout: Duration,
@@ -106,7 +105,6 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             connections_per_source: 4_000,
-            handshakes: 512,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             header_bytes: 48 * 1024,
@@ -137,7 +135,7 @@ struct Shared<A> {
     limits: Limits,
     traffic: Arc<Traffic>,
     admission: Arc<Admission>,
-    handshakes: Semaphore,
+    bodies: Arc<Bodies>,
     http1: hyper::server::conn::http1::Builder,
     http2: hyper::server::conn::http2::Builder<TokioExecutor>,
 }
@@ -158,7 +156,7 @@ pub async fn serve<A: Application>(
         application,
         tls,
         admission: Arc::new(Admission::new(limits.connections, limits.connections_per_source)),
-        handshakes: Semaphore::new(limits.handshakes),
+        bodies: Arc::new(Bodies::new(limits.body_bytes)),
         http1: http1(&limits),
         http2: http2(&limits),
         limits,

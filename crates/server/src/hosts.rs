@@ -15,10 +15,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use model::PoolName;
 use pool::Clock;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 use wire::challenge::{Challenge, ChallengeError};
 
@@ -86,7 +87,14 @@ pub struct Hosts {
     /// The first port, by which hosts with another one are routed.
     port: u16,
     clock: Arc<dyn Clock>,
+    /// Token requests that wait or are answered.
+    token_requests: Arc<Semaphore>,
+    /// Of these, those that are answered: one for each core.
+    signing: Arc<Semaphore>,
 }
+
+/// How many token requests may wait or be answered before others are told to come back.
+const TOKEN_REQUESTS: usize = 1024;
 
 enum Route {
     Pool(Arc<DataPlane>, Challenge),
@@ -132,7 +140,14 @@ impl Hosts {
                 add(bare, Route::Bare { pool, issuer, tenant });
             }
         }
-        Ok(Self { routes, port: naming.ports.first().copied().unwrap_or(443), clock })
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self {
+            routes,
+            port: naming.ports.first().copied().unwrap_or(443),
+            clock,
+            token_requests: Arc::new(Semaphore::new(TOKEN_REQUESTS)),
+            signing: Arc::new(Semaphore::new(cores)),
+        })
     }
 
     fn route(&self, host: Option<&str>) -> Option<&Route> {
@@ -152,8 +167,18 @@ impl Hosts {
         *asked.method_mut() = request.method;
         *asked.uri_mut() = request.uri;
         *asked.headers_mut() = request.headers;
-        // Signing a token takes about a millisecond: too long for a thread that serves connections.
-        match tokio::task::spawn_blocking(move || issuer.answer(&asked, source, now)).await {
+        if asked.method() != Method::POST {
+            return issuer.answer(&asked, source, now);
+        }
+        // Signing a token takes about a millisecond: too long for a thread that serves connections, and many threads
+        // that sign would leave these no time.
+        let Ok(place) = Arc::clone(&self.token_requests).try_acquire_owned() else { return busy() };
+        let Ok(turn) = Arc::clone(&self.signing).acquire_owned().await else { return busy() };
+        let signing = tokio::task::spawn_blocking(move || {
+            let _held = (place, turn);
+            issuer.answer(&asked, source, now)
+        });
+        match signing.await {
             Ok(answer) => answer,
             Err(_) => azure_error(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -189,6 +214,13 @@ impl Application for Hosts {
     fn must_finish(&self, method: &Method, path: &str) -> bool {
         data_plane::must_finish(method, path)
     }
+}
+
+fn busy() -> Outbound {
+    let message = "Too many token requests at once. Try again in a second.";
+    let mut answer = azure_error(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
 }
 
 fn healthy() -> Outbound {

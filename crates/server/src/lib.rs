@@ -33,5 +33,6 @@ pub mod serve;
 mod start;
 pub mod status;
 pub mod tls;
+mod watch;
 
 pub use start::StartError;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crypto_module::NodeKey;
 use pool::{Quotas, SystemClock};
+use rustls::pki_types::CertificateDer;
 use store::Embedded;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::compose::{BuiltIn, PoolSetup, Setup, compose};
 use crate::config::{self, Config};
@@ -16,45 +16,50 @@ use crate::hosts::Naming;
 use crate::jwks::{Loopback, Outgoing, TrustedIssuer, metadata_address};
 use crate::local_socket::LocalSocket;
 use crate::logging::LogLevel;
-use crate::start::{Running, StartError, listen, prepare_process, read_keys, read_roots, stop_signal};
-use crate::tls::{CertificateFiles, watch_files};
+use crate::start::{Running, StartError, listen, prepare_process, read_keys, stop_signal};
+use crate::tls::{CaBundles, CertificateFiles};
+use crate::watch::{Files, Watched, Watcher};
 
 /// Runs a node until it is asked to stop.
 ///
 /// # Errors
 /// [`StartError`]; nothing has been served then, and an existing data folder has not been touched if it is not usable.
 pub async fn serve(path: &Path) -> Result<(), StartError> {
+    let file = Files::new(vec![path.to_owned()]);
     let config = Config::read(path)?;
     let log = LogLevel::start(&config.log.level, config.log.format)?;
     prepare_process();
     let stop = stop_signal()?;
+    let hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
     let listeners = config.listen.iter().copied().map(listen).collect::<Result<Vec<_>, _>>()?;
     let files = CertificateFiles { certificate: config.tls.certificate.clone(), key: config.tls.key.clone() };
-    let certificate = files.open()?;
+    let (certificate, certificate_files) = files.open()?;
+    let authorities = CaBundles::open(&config.outgoing.trust_ca)?;
+    let bundles = Arc::clone(&authorities.bundles);
     let folder = DataFolder::open(&config.data_folder)?;
-    let node = compose(setup(&config, &folder)?).await?;
+    let setup = setup(&config, &folder, &authorities.roots)?;
+    let authority_files = authorities.watched(Arc::clone(&setup.outgoing));
+    let node = compose(setup).await?;
     let socket = config.control_socket();
     let socket = LocalSocket::open(&socket).map_err(|source| StartError::Socket { path: socket, source })?;
 
-    let hurry = Arc::new(Notify::new());
-    let background = [
-        tokio::spawn(watch_files(files, Arc::clone(&certificate), Arc::clone(&hurry))),
-        tokio::spawn(reread(path.to_owned(), log, hurry)?),
-    ];
+    let watched = vec![certificate_files, authority_files, log_level(path.to_owned(), file, log)];
+    let background = tokio::spawn(hurry_when_asked(Watcher::start(watched), hang_up));
     for address in &config.listen {
         tracing::info!(%address, domain = config.domain, "serving");
     }
     let pools = config.pools.keys().map(|name| name.as_str().to_owned()).collect();
-    let running = Running { listeners, certificate, limits: config.limits(), node, socket, pools, seal: "key-file" };
+    let running =
+        Running { listeners, certificate, bundles, limits: config.limits(), node, socket, pools, seal: "key-file" };
     let no_clock = Arc::new(|_| Err("the clock can only be moved in `strongroom dev`".to_owned()));
     let outcome = running.serve(no_clock, stop).await;
-    background.iter().for_each(tokio::task::JoinHandle::abort);
+    background.abort();
     drop(folder);
     tracing::info!("stopped");
     outcome
 }
 
-fn setup(config: &Config, folder: &DataFolder) -> Result<Setup, StartError> {
+fn setup(config: &Config, folder: &DataFolder, roots: &[CertificateDer<'_>]) -> Result<Setup, StartError> {
     let config::Seal::KeyFile { key_file } = &config.seal;
     tracing::warn!(
         key_file = %key_file.display(),
@@ -62,8 +67,7 @@ fn setup(config: &Config, folder: &DataFolder) -> Result<Setup, StartError> {
     );
     let trusted = config.issuers.values().map(trusted_issuer).collect::<Result<Vec<_>, _>>()?;
     let loopback = if config.outgoing.allow_loopback { Loopback::Allowed } else { Loopback::Refused };
-    let roots = read_roots(&config.outgoing.trust_ca)?;
-    let outgoing = Outgoing::new(trusted.iter().filter_map(|issuer| issuer.metadata.as_ref()), loopback, &roots)?;
+    let outgoing = Outgoing::new(trusted.iter().filter_map(|issuer| issuer.metadata.as_ref()), loopback, roots)?;
     let built_in = match (config.issuer.enabled, config.pools.values().next()) {
         (true, Some(first)) => {
             if config.pools.values().any(|pool| pool.tenant != first.tenant) {
@@ -87,7 +91,7 @@ fn setup(config: &Config, folder: &DataFolder) -> Result<Setup, StartError> {
         pools: config.pools.iter().map(|(name, pool)| pool_setup(name.clone(), pool)).collect(),
         built_in,
         trusted,
-        outgoing,
+        outgoing: Arc::new(outgoing),
     })
 }
 
@@ -143,17 +147,15 @@ fn pool_setup(name: model::PoolName, pool: &config::Pool) -> PoolSetup {
     }
 }
 
-/// On SIGHUP: the log level from the configuration as it is now, and a look at the certificate.
-fn reread(path: PathBuf, log: LogLevel, hurry: Arc<Notify>) -> Result<impl Future<Output = ()>, StartError> {
-    let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-    Ok(async move {
-        while hang_up.recv().await.is_some() {
-            hurry.notify_one();
-            let changed = Config::read(&path).map_err(StartError::from);
-            match changed.and_then(|config| Ok(log.change(&config.log.level)?)) {
-                Ok(()) => tracing::info!("log level and certificate read again; other settings need a restart"),
-                Err(error) => tracing::error!(%error, "the configuration cannot be read again"),
-            }
-        }
-    })
+/// The log level of the configuration as it is now. Nothing else of it is taken, but all of it must be valid: whoever
+/// broke it should learn of that before the next start.
+fn log_level(path: PathBuf, file: Files, log: LogLevel) -> Watched {
+    Watched::new("log level", file, move || Ok(log.change(&Config::read(&path)?.log.level)?))
+}
+
+/// On SIGHUP, everything that can be read again is.
+async fn hurry_when_asked(watcher: Watcher, mut hang_up: Signal) {
+    while hang_up.recv().await.is_some() {
+        watcher.hurry();
+    }
 }

@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use identity::{KeySet, KeySetError};
 use jiff::Timestamp;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,7 +20,7 @@ use crate::jwks::OutgoingError;
 use crate::local_socket::{Handler, LocalSocket, Request};
 use crate::logging::LogError;
 use crate::status::StatusSource;
-use crate::tls::{Certificate, CertificateError, server_config};
+use crate::tls::{CaBundles, Certificate, CertificateError, server_config};
 
 /// Why the server does not start, or a command about it does not do its work. With its sources, one line.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +120,7 @@ pub(crate) fn prepare_process() {
 pub(crate) struct Running {
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) certificate: Arc<Certificate>,
+    pub(crate) bundles: Arc<CaBundles>,
     pub(crate) limits: Limits,
     pub(crate) node: Node,
     pub(crate) socket: LocalSocket,
@@ -140,6 +139,7 @@ impl Running {
             pools: self.pools,
             seal: self.seal,
             certificate: Arc::clone(&self.certificate),
+            bundles: self.bundles,
             traffic: Arc::clone(&traffic),
         };
         let handler: Handler = Arc::new(move |request| match request {
@@ -166,21 +166,6 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, StartError> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// The certificates in PEM files.
-pub(crate) fn read_roots(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, StartError> {
-    let mut roots = Vec::new();
-    for path in files {
-        let content = || CertificateError::Content { path: path.clone(), expected: "certificate" };
-        let found: Vec<_> =
-            CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().map_err(|_| content())?;
-        if found.is_empty() {
-            return Err(content().into());
-        }
-        roots.extend(found);
-    }
-    Ok(roots)
 }
 
 /// The keys in a file.

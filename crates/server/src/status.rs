@@ -7,7 +7,7 @@ use model::UnixTime;
 use serde::{Deserialize, Serialize};
 
 use crate::edge::Traffic;
-use crate::tls::Certificate;
+use crate::tls::{CaBundles, Certificate, Expiry};
 
 /// The status document. Fields are only ever added.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Status {
     pub certificate_expires: String,
     /// The same in whole days from now; negative when it is over.
     pub certificate_days_left: i64,
+    /// The files with authorities that outgoing calls trust.
+    pub ca_bundles: Vec<CaBundle>,
     /// Connections open now.
     pub connections: usize,
     /// Requests being answered now.
@@ -34,6 +36,17 @@ pub struct Status {
     pub connections_accepted: u64,
     /// Connections refused since the start because a limit was reached.
     pub connections_refused: u64,
+}
+
+/// A file with authorities.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CaBundle {
+    /// Where, as configured.
+    pub file: String,
+    /// The nearest end of validity in it, RFC 3339.
+    pub nearest_expiry: String,
+    /// The same in whole days from now; negative when it is over.
+    pub days_left: i64,
 }
 
 /// What a status document is drawn from.
@@ -49,6 +62,8 @@ pub struct StatusSource {
     pub seal: &'static str,
     /// The certificate in use.
     pub certificate: Arc<Certificate>,
+    /// The authorities trusted.
+    pub bundles: Arc<CaBundles>,
     /// Connections and requests.
     pub traffic: Arc<Traffic>,
 }
@@ -58,20 +73,30 @@ impl StatusSource {
     #[must_use]
     pub fn at(&self, now: Timestamp) -> Status {
         let UnixTime(expires) = self.certificate.expires();
+        let bundle = |expiry: &Expiry| CaBundle {
+            file: expiry.file.display().to_string(),
+            nearest_expiry: end(expiry.at),
+            days_left: expiry.days_left(UnixTime(now.as_second())),
+        };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             serving_since: shown(self.since),
             listening: self.listening.clone(),
             pools: self.pools.clone(),
             seal: self.seal.to_owned(),
-            certificate_expires: Timestamp::from_second(expires).map_or_else(|_| "never".to_owned(), shown),
+            certificate_expires: end(UnixTime(expires)),
             certificate_days_left: (expires - now.as_second()).div_euclid(86_400),
+            ca_bundles: self.bundles.expiries().iter().map(bundle).collect(),
             connections: self.traffic.connections(),
             requests: self.traffic.requests(),
             connections_accepted: self.traffic.accepted(),
             connections_refused: self.traffic.refused(),
         }
     }
+}
+
+fn end(UnixTime(seconds): UnixTime) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| "never".to_owned(), shown)
 }
 
 fn shown(time: Timestamp) -> String {
@@ -84,7 +109,7 @@ mod tests {
     use crate::tls::{DevelopmentCertificates, Named};
 
     #[test]
-    fn the_document_tells_how_long_the_certificate_lasts() {
+    fn the_document_tells_how_long_certificates_last() {
         crate::tls::install_provider();
         let folder = tempfile::tempdir().unwrap();
         let now = Timestamp::from_second(1_800_000_000).unwrap();
@@ -96,12 +121,19 @@ mod tests {
             pools: vec!["dev".to_owned()],
             seal: "key-file",
             certificate: made.certificate,
+            bundles: CaBundles::open(std::slice::from_ref(&made.ca_file)).unwrap().bundles,
             traffic: Arc::default(),
         };
         let status = source.at(now);
         assert_eq!(status.certificate_days_left, 390);
+        let bundle = CaBundle {
+            file: made.ca_file.display().to_string(),
+            nearest_expiry: "2037-01-12T08:00:00Z".to_owned(),
+            days_left: 3650,
+        };
+        assert_eq!(status.ca_bundles, [bundle]);
         assert_eq!(status.serving_since, "2027-01-15T08:00:00Z");
         let later = source.at(now + jiff::SignedDuration::from_hours(24 * 391));
-        assert_eq!(later.certificate_days_left, -1);
+        assert_eq!((later.certificate_days_left, later.ca_bundles[0].days_left), (-1, 3650 - 391));
     }
 }

@@ -1,6 +1,8 @@
 //! What the server proves itself with: the one TLS configuration, and certificates that can be changed under it.
 
+mod bundles;
 mod development;
+mod expiry;
 mod files;
 
 use std::sync::Arc;
@@ -12,10 +14,13 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use x509_cert::der::Decode;
 
+pub use bundles::CaBundles;
 pub use development::{DevelopmentCertificates, Named};
-pub use files::{CertificateFiles, watch_files};
+pub use expiry::Expiry;
+pub(crate) use expiry::ExpiryWarnings;
+use expiry::expiry;
+pub use files::CertificateFiles;
 
 /// Why no certificate could be used.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +137,4 @@ pub fn server_config(certificate: Arc<Certificate>) -> Result<Arc<ServerConfig>,
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))
-}
-
-/// `notAfter` of a certificate.
-fn expiry(der: &[u8]) -> Option<UnixTime> {
-    let certificate = x509_cert::Certificate::from_der(der).ok()?;
-    let until = certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs();
-    i64::try_from(until).ok().map(UnixTime)
 }

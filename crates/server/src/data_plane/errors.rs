@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use model::Unusable;
+use model::settings::Setting;
 use pool::{Error, Missing, Outcome};
 use wire::errors::codes;
 use wire::routes::RouteError;
@@ -72,6 +73,7 @@ fn class(error: &Error) -> (StatusCode, &'static str, Option<&'static str>) {
         Error::NotFound(Missing::Key(_) | Missing::DeletedKey(_)) => (S::NOT_FOUND, codes::KEY_NOT_FOUND, None),
         Error::NotFound(Missing::RoleDefinition) => (S::NOT_FOUND, "RoleDefinitionNotFound", None),
         Error::NotFound(Missing::RoleAssignment) => (S::NOT_FOUND, "RoleAssignmentNotFound", None),
+        Error::NotFound(Missing::Setting) => (S::NOT_FOUND, codes::NOT_FOUND, None),
         Error::Unusable(
             Unusable::Disabled(_) | Unusable::NotYetValid(_) | Unusable::Expired(_) | Unusable::NotAmongOperations(_),
         )
@@ -104,5 +106,9 @@ fn missing_text(missing: &Missing) -> String {
         Missing::DeletedKey(name) => format!("Deleted Key not found: {name}"),
         Missing::RoleDefinition => "There is no role definition of this id.".to_owned(),
         Missing::RoleAssignment => "There is no role assignment of this name at this scope.".to_owned(),
+        Missing::Setting => {
+            let names: Vec<_> = Setting::ALL.iter().map(|setting| setting.name()).collect();
+            format!("There is no such setting; the settings are {}.", names.join(", "))
+        }
     }
 }

@@ -115,7 +115,7 @@ impl Drop for Place {
 }
 
 /// What counts as one source: an IPv4 address, or the /64 network in which an IPv6 host picks addresses at will.
-fn source(address: IpAddr) -> IpAddr {
+pub(super) fn source(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),

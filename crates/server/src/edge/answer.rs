@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 
+use super::bodies::Held;
 use super::lines::Line;
 use super::{Application, Inbound, Outbound, Shared};
 
@@ -28,40 +29,54 @@ pub(super) async fn respond<A: Application>(
     line: Arc<Line>,
     shared: Arc<Shared<A>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    line.request_began();
+    let _request = line.request();
     let version = request.version();
     let outbound = match receive(request, peer, &shared).await {
-        Ok(inbound) => work(inbound, &line, &shared).await,
+        Ok((inbound, held)) => work(inbound, held, &line, &shared).await,
         Err(refusal) => refusal.answer(version, shared.limits.body_bytes),
     };
-    line.request_ended();
     Ok(outbound.map(Full::new))
 }
 
 /// Reads the whole request, within the limits.
-async fn receive<A>(request: Request<Incoming>, peer: SocketAddr, shared: &Shared<A>) -> Result<Inbound, Refusal> {
+async fn receive<A>(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    shared: &Shared<A>,
+) -> Result<(Inbound, Held), Refusal> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     let host = host(&head.uri, &head.headers, head.version)?;
     let limit = shared.limits.body_bytes;
+    let mut held = shared.bodies.begin(peer.ip());
     let body = if body.is_end_stream() {
         Bytes::new()
     } else if body.size_hint().lower() > limit as u64 {
         drain(body);
         return Err(Refusal::TooLarge);
+    } else if !held.grow(size(&head)) {
+        drain(body);
+        return Err(Refusal::NoRoom);
     } else {
-        match tokio::time::timeout(shared.limits.body_timeout, collect(body, limit)).await {
+        match tokio::time::timeout(shared.limits.body_timeout, collect(body, limit, &mut held)).await {
             Ok(body) => body?,
             Err(_) => return Err(Refusal::Slow),
         }
     };
     let http2 = head.version == Version::HTTP_2;
-    Ok(Inbound { method: head.method, uri: head.uri, headers: head.headers, body, host, peer, received, http2 })
+    let (method, uri, headers) = (head.method, head.uri, head.headers);
+    Ok((Inbound { method, uri, headers, body, host, peer, received, http2 }, held))
+}
+
+/// Bytes of a head, about.
+fn size(head: &request::Parts) -> usize {
+    let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    fields + head.uri.path().len() + head.uri.query().map_or(0, str::len)
 }
 
 /// Lets the application answer; in a task of its own where the work must not be torn in half.
-async fn work<A: Application>(inbound: Inbound, line: &Arc<Line>, shared: &Arc<Shared<A>>) -> Outbound {
-    let counted = (line.answering(), shared.traffic.request());
+async fn work<A: Application>(inbound: Inbound, held: Held, line: &Arc<Line>, shared: &Arc<Shared<A>>) -> Outbound {
+    let counted = (line.answering(), shared.traffic.request(), held);
     let application = Arc::clone(&shared.application);
     let outcome = if application.must_finish(&inbound.method, inbound.uri.path()) {
         let call = tokio::spawn(async move {
@@ -97,26 +112,26 @@ fn host(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<Option<Strin
     }
 }
 
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
-    let mut first = Bytes::new();
+async fn collect(mut body: Incoming, limit: usize, held: &mut Held) -> Result<Bytes, Refusal> {
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(chunk) = frame.map_err(|_| Refusal::Broken)?.into_data() else { continue };
-        if first.len() + joined.len() + chunk.len() > limit {
+        if joined.len() + chunk.len() > limit {
             drain(body);
             return Err(Refusal::TooLarge);
         }
-        if first.is_empty() && joined.is_empty() {
-            // Nearly every body comes in one piece: it is handed on as it is.
-            first = chunk;
-        } else {
-            if joined.is_empty() {
-                joined.extend_from_slice(&std::mem::take(&mut first));
-            }
-            joined.extend_from_slice(&chunk);
+        if !held.grow(chunk.len()) {
+            drain(body);
+            return Err(Refusal::NoRoom);
         }
+        // Nearly every body comes in one piece: it is handed on as it is. A part is copied, since while the rest is
+        // waited for it would keep the whole buffer that it was read into.
+        if joined.is_empty() && body.is_end_stream() {
+            return Ok(chunk);
+        }
+        joined.extend_from_slice(&chunk);
     }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+    Ok(joined.freeze())
 }
 
 /// Reads away some of a refused body: a client that is still writing would otherwise find a reset, not the answer.
@@ -141,6 +156,8 @@ enum Refusal {
     Slow,
     /// Its body broke off.
     Broken,
+    /// There is no memory for its body among all the others.
+    NoRoom,
 }
 
 impl Refusal {
@@ -159,6 +176,12 @@ impl Refusal {
                 "The request body did not arrive in time. Send it again, faster.",
             ),
             Self::Broken => azure_error(StatusCode::BAD_REQUEST, "BadParameter", "The request body ended too early."),
+            Self::NoRoom => {
+                let message = "Too many request bodies are being received. Try again in a second.";
+                let mut answer = azure_error(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message);
+                answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                answer
+            }
         };
         if version != Version::HTTP_2 {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -69,8 +69,6 @@ async fn shake_hands<A>(mut stream: TcpStream, shared: &Shared<A>) -> Option<Tls
             return None;
         }
     };
-    // Only a complete ClientHello may queue for the arithmetic.
-    let _permit = shared.handshakes.acquire().await.ok()?;
     match hello.into_stream(Arc::clone(&shared.tls)).into_fallible().await {
         Ok(tls) => Some(tls),
         Err((_, mut stream)) => {

@@ -49,14 +49,11 @@ impl Line {
         }
     }
 
-    /// The head of a request is complete.
-    pub(super) fn request_began(&self) {
+    /// The head of a request is complete. Dropping the value says that the answer is on its way, or that nobody waits
+    /// for it any more: on HTTP/2 a client may give up one request and keep the connection.
+    pub(super) fn request(self: &Arc<Self>) -> Requesting {
         self.enter(Phase::Request);
-    }
-
-    /// The answer is on its way.
-    pub(super) fn request_ended(&self) {
-        self.enter(Phase::Idle);
+        Requesting(Arc::clone(self))
     }
 
     /// The application has the request until the value is dropped.
@@ -96,6 +93,16 @@ impl Line {
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
         self.since.store(uptime(), Ordering::Relaxed);
+    }
+}
+
+/// One request between its head and its answer.
+#[derive(Debug)]
+pub(super) struct Requesting(Arc<Line>);
+
+impl Drop for Requesting {
+    fn drop(&mut self) {
+        self.0.enter(Phase::Idle);
     }
 }
 

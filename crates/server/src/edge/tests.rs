@@ -17,7 +17,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::tls::{Certificate, DevelopmentCertificates, Named, server_config};
+use crate::tls::{Certificate, CertificateFiles, DevelopmentCertificates, Named, server_config};
+use crate::watch::{Watched, Watcher};
 
 /// Echoes, waits, panics: by path.
 #[derive(Default)]
@@ -49,6 +50,7 @@ struct Running {
     address: SocketAddr,
     ca: CertificateDer<'static>,
     certificate: Arc<Certificate>,
+    watched: Option<Watched>,
     folder: tempfile::TempDir,
     toy: Arc<Toy>,
     traffic: Arc<Traffic>,
@@ -69,11 +71,13 @@ async fn start(limits: Limits) -> Running {
     let address = listener.local_addr().unwrap();
     let (toy, traffic) = (Arc::new(Toy::default()), Arc::new(Traffic::default()));
     let (stop, stopped) = oneshot::channel::<()>();
-    let tls = server_config(Arc::clone(&made.certificate)).unwrap();
+    let [certificate, key] = ["server.pem", "server-key.pem"].map(|name| folder.path().join(name));
+    let (certificate, watched) = CertificateFiles { certificate, key }.open().unwrap();
+    let tls = server_config(Arc::clone(&certificate)).unwrap();
     let served = tokio::spawn(serve(vec![listener], tls, limits, Arc::clone(&toy), Arc::clone(&traffic), async {
         let _ = stopped.await;
     }));
-    Running { address, ca: made.ca, certificate: made.certificate, folder, toy, traffic, stop, served }
+    Running { address, ca: made.ca, certificate, watched: Some(watched), folder, toy, traffic, stop, served }
 }
 
 impl Running {
@@ -329,6 +333,97 @@ async fn http2_is_served_with_many_streams_on_one_connection() {
 }
 
 #[tokio::test]
+async fn handshakes_that_are_never_finished_hinder_nobody() {
+    let edge = start(Limits::default()).await;
+    let config = edge.client(&[b"h2"]).config().clone();
+    let name = ServerName::try_from("dev.managedhsm.localhost").unwrap();
+    let mut stalled = Vec::new();
+    for _ in 0..600 {
+        let mut hello = Vec::new();
+        rustls::ClientConnection::new(Arc::clone(&config), name.clone()).unwrap().write_tls(&mut hello).unwrap();
+        let mut stream = TcpStream::connect(edge.address).await.unwrap();
+        stream.write_all(&hello).await.unwrap();
+        stalled.push(stream);
+    }
+    until(|| edge.traffic.connections() == 600).await;
+    tokio::time::timeout(Duration::from_secs(5), edge.connect()).await.expect("there is room for another");
+}
+
+#[tokio::test]
+async fn bodies_of_one_source_have_their_bound_and_small_ones_pass_again_later() {
+    let edge = start(Limits { body_bytes: 4096, ..Limits::default() }).await;
+    let stream = edge.connect_with(&edge.client(&[b"h2"])).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, Unfinished>(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let mut waiting = Vec::new();
+    for _ in 0..70 {
+        let (body, end) = Unfinished::of(vec![b'x'; 4000]);
+        let answer = sender.send_request(http::Request::post("https://a/").body(body).unwrap());
+        waiting.push((tokio::spawn(answer), end));
+    }
+    until(|| waiting.iter().any(|(answer, _)| answer.is_finished())).await;
+    let mut refused = 0;
+    for (answer, end) in waiting {
+        drop(end);
+        let answer = answer.await.unwrap().unwrap();
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            assert_eq!(answer.headers()["retry-after"], "1");
+            refused += 1;
+        }
+    }
+    assert!((5..60).contains(&refused), "{refused} refused");
+    let (body, end) = Unfinished::of(vec![b'x'; 4000]);
+    drop(end);
+    let request = http::Request::post("https://a/").body(body).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), StatusCode::OK);
+}
+
+/// A body that ends when its end is dropped.
+struct Unfinished(Option<Bytes>, oneshot::Receiver<()>);
+
+impl Unfinished {
+    fn of(bytes: Vec<u8>) -> (Self, oneshot::Sender<()>) {
+        let (end, ended) = oneshot::channel();
+        (Self(Some(bytes.into()), ended), end)
+    }
+}
+
+impl hyper::body::Body for Unfinished {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        match self.0.take() {
+            Some(bytes) => std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(bytes)))),
+            None => std::pin::Pin::new(&mut self.1).poll(cx).map(|_| None),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_request_was_given_up_is_idle_like_any_other() {
+    let edge = start(quick()).await;
+    let stream = edge.connect_with(&edge.client(&[b"h2"])).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("https://a/wait").body(Full::default()).unwrap();
+    let answer = tokio::spawn(sender.send_request(request));
+    until(|| edge.traffic.requests() == 1).await;
+    answer.abort();
+    until(|| edge.traffic.requests() == 0).await;
+    until(|| edge.traffic.connections() == 0).await;
+}
+
+#[tokio::test]
 async fn plain_http_on_the_tls_port_reads_a_clean_end() {
     let edge = start(Limits::default()).await;
     let mut stream = TcpStream::connect(edge.address).await.unwrap();
@@ -385,19 +480,14 @@ async fn beyond_the_cap_the_longest_idle_connection_makes_room() {
 
 #[tokio::test]
 async fn a_changed_certificate_is_served_and_no_connection_dropped() {
-    let edge = start(Limits::default()).await;
+    let mut edge = start(Limits::default()).await;
+    let watcher = Watcher::start(edge.watched.take().into_iter().collect());
     let mut before = edge.connect().await;
     for file in ["server.pem", "server-key.pem"] {
         std::fs::remove_file(edge.folder.path().join(file)).unwrap();
     }
     let renewed = certificates(edge.folder.path());
-    let files = crate::tls::CertificateFiles {
-        certificate: edge.folder.path().join("server.pem"),
-        key: edge.folder.path().join("server-key.pem"),
-    };
-    let hurry = Arc::new(Notify::new());
-    tokio::spawn(crate::tls::watch_files(files, Arc::clone(&edge.certificate), Arc::clone(&hurry)));
-    hurry.notify_one();
+    watcher.hurry();
     until(|| edge.certificate.leaf() == renewed.certificate.leaf()).await;
 
     before.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
@@ -406,7 +496,7 @@ async fn a_changed_certificate_is_served_and_no_connection_dropped() {
     assert_eq!(after.get_ref().1.peer_certificates().unwrap()[0].as_ref(), renewed.certificate.leaf());
 
     std::fs::write(edge.folder.path().join("server.pem"), "-----BEGIN").unwrap();
-    hurry.notify_one();
+    watcher.hurry();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(edge.certificate.leaf(), renewed.certificate.leaf());
     edge.connect().await;

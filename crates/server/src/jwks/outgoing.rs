@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use rustls_pki_types::CertificateDer;
@@ -56,7 +58,7 @@ pub enum OutgoingError {
 /// moment of connecting, must be one that calls may go to, so that a name that changes its address gains nothing. No
 /// proxy is used and no redirect followed.
 pub struct Outgoing {
-    client: reqwest::Client,
+    client: ArcSwap<reqwest::Client>,
     destinations: BTreeSet<(String, u16)>,
     loopback: Loopback,
 }
@@ -74,24 +76,19 @@ impl Outgoing {
     ) -> Result<Self, OutgoingError> {
         // The client takes the process's provider. An error says that there is one already, which is the same one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let roots: Result<Vec<_>, _> = extra_roots.iter().map(|der| reqwest::Certificate::from_der(der)).collect();
-        let roots = roots.map_err(OutgoingError::Trust)?;
         let destinations: BTreeSet<_> = destinations.into_iter().filter_map(destination).collect();
-        // An installation that calls nobody must start on a machine that trusts nobody, such as an empty container.
-        let client = match destinations.is_empty() {
-            true => reqwest::Client::builder().tls_certs_only(roots),
-            false => reqwest::Client::builder().tls_certs_merge(roots),
-        };
-        let client = client
-            .no_proxy()
-            .redirect(Policy::none())
-            .referer(false)
-            .dns_resolver(Resolver(loopback))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(OutgoingError::Trust)?;
-        Ok(Self { client, destinations, loopback })
+        let client = client(destinations.is_empty(), loopback, extra_roots)?;
+        Ok(Self { client: ArcSwap::from_pointee(client), destinations, loopback })
+    }
+
+    /// Trusts `extra_roots` from now on, in place of those before, and the system's roots as they are now. Calls that are
+    /// being made go on as they began; no connection made before is used for another call.
+    ///
+    /// # Errors
+    /// [`OutgoingError::Trust`], as for [`Outgoing::new`]; what was trusted before still is then.
+    pub fn trust(&self, extra_roots: &[CertificateDer<'_>]) -> Result<(), OutgoingError> {
+        self.client.store(Arc::new(client(self.destinations.is_empty(), self.loopback, extra_roots)?));
+        Ok(())
     }
 
     /// The body of the answer to a GET.
@@ -101,7 +98,8 @@ impl Outgoing {
     pub async fn get(&self, url: &Url, limit: usize) -> Result<Vec<u8>, OutgoingError> {
         self.check(url)?;
         let unreachable = |error: reqwest::Error| OutgoingError::Unreachable(error.without_url());
-        let mut answer = self.client.get(url.clone()).send().await.map_err(unreachable)?;
+        let client = self.client.load_full();
+        let mut answer = client.get(url.clone()).send().await.map_err(unreachable)?;
         if answer.status() != reqwest::StatusCode::OK {
             return Err(OutgoingError::Status(answer.status().as_u16()));
         }
@@ -140,6 +138,30 @@ impl Outgoing {
             _ => Err(OutgoingError::Plaintext(shown())),
         }
     }
+}
+
+/// `idle` is the client of an installation that calls nobody: it must start on a machine that trusts nobody, such as an
+/// empty container.
+fn client(
+    idle: bool,
+    loopback: Loopback,
+    extra_roots: &[CertificateDer<'_>],
+) -> Result<reqwest::Client, OutgoingError> {
+    let roots: Result<Vec<_>, _> = extra_roots.iter().map(|der| reqwest::Certificate::from_der(der)).collect();
+    let roots = roots.map_err(OutgoingError::Trust)?;
+    let client = match idle {
+        true => reqwest::Client::builder().tls_certs_only(roots),
+        false => reqwest::Client::builder().tls_certs_merge(roots),
+    };
+    client
+        .no_proxy()
+        .redirect(Policy::none())
+        .referer(false)
+        .dns_resolver(Resolver(loopback))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        .build()
+        .map_err(OutgoingError::Trust)
 }
 
 fn destination(url: &Url) -> Option<(String, u16)> {

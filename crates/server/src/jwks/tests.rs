@@ -1,5 +1,7 @@
 //! An issuer on loopback whose documents change under the readers' feet.
 
+mod trust;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -9,9 +11,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use identity::{Audience, TokenError};
 use model::UnixTime;
+use rustls::ServerConfig;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
@@ -55,40 +60,68 @@ struct Documents {
     asked: HashMap<String, usize>,
 }
 
-/// Serves documents over plain HTTP on loopback.
+/// Serves documents on loopback.
 #[derive(Clone)]
 struct TestIssuer {
     origin: String,
     documents: Arc<Mutex<Documents>>,
+    /// Told when `/held` was asked for, and waited for before it is answered.
+    held: Arc<(Notify, Notify)>,
 }
 
 impl TestIssuer {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With TLS as it is at each connection, or without.
+    async fn start_with(tls: Option<Arc<ArcSwap<ServerConfig>>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
-        let issuer = Self { origin: origin.clone(), documents: Arc::default() };
+        let address = listener.local_addr().unwrap();
+        let origin = match tls {
+            Some(_) => format!("https://localhost:{}", address.port()),
+            None => format!("http://{address}"),
+        };
+        let issuer = Self { origin: origin.clone(), documents: Arc::default(), held: Arc::default() };
         issuer.publish(
             "/.well-known/openid-configuration",
             &json!({"issuer": origin, "jwks_uri": format!("{origin}/keys")}).to_string(),
         );
         let serving = issuer.clone();
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let serving = serving.clone();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (serving, tls) = (serving.clone(), tls.as_ref().map(|tls| tls.load_full()));
                 tokio::spawn(async move {
-                    let mut request = Vec::new();
-                    while !request.ends_with(b"\r\n\r\n") {
-                        request.push(stream.read_u8().await.unwrap());
+                    match tls {
+                        None => serving.serve(stream).await,
+                        Some(tls) => {
+                            // Who does not trust us ends the handshake.
+                            if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
+                                serving.serve(stream).await;
+                            }
+                        }
                     }
-                    let request = String::from_utf8(request).unwrap();
-                    let path = request.split(' ').nth(1).unwrap().to_owned();
-                    // Long enough for others to ask in the meantime.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    stream.write_all(serving.answer(&path).as_bytes()).await.unwrap();
                 });
             }
         });
         issuer
+    }
+
+    async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        let request = String::from_utf8(request).unwrap();
+        let path = request.split(' ').nth(1).unwrap().to_owned();
+        if path == "/held" {
+            self.held.0.notify_one();
+            self.held.1.notified().await;
+        }
+        // Long enough for others to ask in the meantime.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        stream.write_all(self.answer(&path).as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
     }
 
     fn answer(&self, path: &str) -> String {
