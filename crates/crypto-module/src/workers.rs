@@ -27,6 +27,10 @@ struct State {
 }
 
 /// What a thread does when its queue is empty; tells whether it did anything.
+/// Of the thread that generates keys: beside a thread that never rests it gets about a seventh of a core, so that keys are
+/// made at all on a node that signs all day, and signing hardly feels it.
+const NICENESS: i32 = 8;
+
 pub(crate) type IdleWork = Box<dyn Fn() -> bool + Send>;
 
 impl Workers {
@@ -39,12 +43,12 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Starts one thread of the lowest priority, which does `idle` work while nothing waits.
+    /// Starts one thread of low priority, which does `idle` work while nothing waits.
     pub(crate) fn start_in_background(name: &str, longest: usize, idle: IdleWork) -> Result<Self, Error> {
         let workers = Self::empty(longest);
         workers.spawn(name, move |queue| {
             // On Linux this is the priority of the calling thread alone.
-            if rustix::process::setpriority_process(None, 19).is_err() {
+            if rustix::process::setpriority_process(None, NICENESS).is_err() {
                 tracing::warn!("key generation runs at normal priority: the system refused a lower one");
             }
             queue.work(&*idle);
