@@ -226,7 +226,7 @@ async fn an_issuers_keys_are_fetched_over_tls_if_its_authority_is_given_by_trust
             "grant_type=client_credentials&client_id={}&client_secret={}&scope=https://managedhsm.localhost:{}/.default",
             of_issuer["STRONGROOM_ADMIN_CLIENT_ID"],
             of_issuer["STRONGROOM_ADMIN_CLIENT_SECRET"],
-            port(pool) as u16,
+            port(pool),
         );
         let request = login.post(format!("{authority}/{tenant}/oauth2/v2.0/token")).body(form);
         let request = request.header("content-type", "application/x-www-form-urlencoded");

@@ -5,6 +5,7 @@
 //! under the running node. Without, the node's process gets a limit on the size of files, at which writes fail in the
 //! same way.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,8 @@ impl Disk {
         let image = base.join("image");
         File::create(&image).unwrap().set_len(192 << 20).unwrap();
         let made = quiet(Command::new("mkfs.ext4").arg("-q").arg(&image));
-        match made.then(|| Self::mount_image(&image, &base.join("data"))).flatten() {
+        let mount = || Mount::new(&["-o", "loop", image.to_str().unwrap()], &base.join("data"));
+        match made.then(mount).flatten() {
             Some(mount) => {
                 // The node is to find an empty folder.
                 fs::remove_dir(base.join("data/lost+found")).unwrap();
@@ -55,21 +57,17 @@ impl Disk {
         }
     }
 
-    fn mount_image(image: &Path, at: &Path) -> Option<Mount> {
-        Mount::new(&["-o", "loop", image.to_str().unwrap()], at)
-    }
-
     /// From now on, nothing can be written.
     fn starve(&self, node: Pid) {
         match self {
             Self::Memory(mount) => {
-                let mut filler = File::create(mount.0.join("filler")).unwrap();
+                let mut filler = File::create(mount.at.join("filler")).unwrap();
                 let block = vec![1; 1 << 16];
                 while filler.write_all(&block).is_ok() {}
                 while filler.write_all(&[1]).is_ok() {}
             }
             // What ext4 does to itself after an error.
-            Self::Image(mount, _) => assert!(quiet(Command::new("mount").args(["-o", "remount,abort"]).arg(&mount.0))),
+            Self::Image(mount, _) => mount.remount("abort"),
             Self::Limit => limit(node, Some(0)),
         }
     }
@@ -77,7 +75,7 @@ impl Disk {
     /// It can be written again. Answers whether the node can go on as it is.
     fn feed(&self, node: Pid) -> bool {
         match self {
-            Self::Memory(mount) => fs::remove_file(mount.0.join("filler")).unwrap(),
+            Self::Memory(mount) => fs::remove_file(mount.at.join("filler")).unwrap(),
             Self::Image(..) => return false,
             Self::Limit => limit(node, None),
         }
@@ -85,12 +83,12 @@ impl Disk {
     }
 
     /// What an operator does before the node is started again.
-    fn repair(&mut self) {
+    fn repair(&self) {
         if let Self::Image(mount, image) = self {
-            let at = mount.0.clone();
             mount.end();
-            let _ = quiet(Command::new("e2fsck").arg("-p").arg(&image));
-            *mount = Self::mount_image(image, &at).unwrap();
+            // Answers 1 when it has found something and put it right.
+            quiet(Command::new("e2fsck").arg("-p").arg(image));
+            assert!(mount.begin());
         }
     }
 }
@@ -101,22 +99,39 @@ fn limit(node: Pid, bytes: Option<u64>) {
 }
 
 /// A mounted file system, unmounted when dropped.
-struct Mount(PathBuf);
+struct Mount {
+    at: PathBuf,
+    arguments: Vec<String>,
+    mounted: Cell<bool>,
+}
 
 impl Mount {
     /// `None` if that is not allowed here.
     fn new(arguments: &[&str], at: &Path) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
-        if quiet(Command::new("mount").args(arguments).arg(at)) {
-            return Some(Self(at.to_owned()));
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mount = Self { at: at.to_owned(), arguments, mounted: Cell::new(false) };
+        if mount.begin() {
+            return Some(mount);
         }
         eprintln!("disk: nothing can be mounted here; the size of files is limited instead");
         fs::remove_dir(at).unwrap();
         None
     }
 
-    fn end(&mut self) {
-        assert!(quiet(Command::new("umount").arg(&self.0)) || std::thread::panicking());
+    fn begin(&self) -> bool {
+        self.mounted.set(quiet(Command::new("mount").args(&self.arguments).arg(&self.at)));
+        self.mounted.get()
+    }
+
+    fn end(&self) {
+        let ended = !self.mounted.take() || quiet(Command::new("umount").arg(&self.at));
+        assert!(ended || std::thread::panicking(), "{} stays mounted", self.at.display());
+    }
+
+    /// Says to the system what else there is to say about it.
+    fn remount(&self, options: &str) {
+        assert!(quiet(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.at)));
     }
 }
 
@@ -158,7 +173,7 @@ async fn a_disk_that_becomes_read_only_is_a_503_and_loses_nothing() {
     starved("read-only disk", base.path(), disk).await;
 }
 
-async fn starved(what: &str, base: &Path, mut disk: Disk) {
+async fn starved(what: &str, base: &Path, disk: Disk) {
     let mut chance = Chance::seeded(what);
     let port = free_port();
     let expected = Arc::<Mutex<Expected>>::default();
@@ -224,7 +239,7 @@ async fn everything_is_refused(dev: &Dev) {
         ("USER", Method::GET, "/keys/there-is-none", None),
         ("USER", Method::GET, "/keys/not_a_name", None),
         ("USER", Method::POST, "/keys/new/create", Some(&new)),
-        ("USER", Method::DELETE, "/keys/sealer", None),
+        ("USER", Method::DELETE, "/keys/new", None),
         ("NOBODY", Method::GET, "/keys/signer", None),
     ];
     for (who, method, path, body) in asked {

@@ -325,8 +325,9 @@ impl Keys {
             State::Live(bundles) if bundles.by_version.len() >= 8 => Change::Delete,
             State::Live(bundles) => match chance.below(20) {
                 0..6 => Change::Create,
-                6..8 => Change::Rotate,
-                8..11 => Change::Policy(chance.below(900)),
+                // Without a policy there is no rotation.
+                6..8 if bundles.policy.is_some() => Change::Rotate,
+                6..11 => Change::Policy(chance.below(900)),
                 11..14 => Change::Delete,
                 _ => {
                     let versions: Vec<_> = bundles.by_version.keys().cloned().collect();

@@ -25,11 +25,22 @@ pub(crate) fn verify(folder: &Path) {
 
 /// Every record below `folder`.
 pub(crate) fn records(folder: &Path) -> Vec<Record> {
-    let json = ["audit", "show", "--output", "json"];
-    let output = run(json.iter().map(AsRef::as_ref).chain([folder.as_os_str()]));
+    records_since(folder, 0)
+}
+
+/// The records below `folder` of requests that came from `since` on, in seconds since 1970, and some from before it.
+pub(crate) fn records_since(folder: &Path, since: u64) -> Vec<Record> {
+    let since = since.saturating_sub(60).to_string();
+    let show = ["audit", "show", "--output", "json", "--since", &since];
+    let output = run(show.iter().map(AsRef::as_ref).chain([folder.as_os_str()]));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = std::str::from_utf8(&output.stdout).unwrap().lines();
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
 /// Answers that were received, and what must stand in the log about them.
@@ -49,6 +60,12 @@ impl Expected {
 
     pub(crate) fn changed(&mut self, correlation: &str, changed: bool) {
         self.changed.insert(correlation.to_owned(), changed);
+    }
+
+    /// Expects what `more` expects, too.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.answered.extend(more.answered);
+        self.changed.extend(more.changed);
     }
 
     /// How much is known, for people.
