@@ -223,7 +223,8 @@ impl ConfigurationFile {
     }
 }
 
-/// `NAME=value` lines; empty lines and lines that begin with `#` are passed over.
+/// `NAME=value` lines, a value in single quotes as a shell takes it; empty lines and lines that begin with `#` are passed
+/// over.
 #[derive(Default)]
 struct EnvironmentFile(BTreeMap<String, String>);
 
@@ -232,7 +233,7 @@ impl EnvironmentFile {
         let text = read_private(path)?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
         let pair = |(number, line): (usize, &str)| match line.split_once('=') {
-            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            Some((name, value)) => Ok((name.to_owned(), unquoted(value))),
             None => Err(Error::Configuration(format!("{}, line {}: not NAME=value", path.display(), number + 1))),
         };
         lines.map(pair).collect::<Result<_, _>>().map(Self)
@@ -240,6 +241,14 @@ impl EnvironmentFile {
 
     fn variable(&self, name: &str) -> Option<String> {
         self.0.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+}
+
+/// A value without the single quotes that `strongroom dev` puts around one that a shell would otherwise split.
+fn unquoted(value: &str) -> String {
+    match value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+        Some(inner) => inner.replace(r"'\''", "'"),
+        None => value.to_owned(),
     }
 }
 

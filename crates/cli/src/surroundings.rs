@@ -1,7 +1,7 @@
 //! What a command touches besides the network: its environment, the standard streams, files, the keyboard.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -118,11 +118,20 @@ pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, Error> {
     text(bounded(file, MAX_SMALL_FILE), path.display())
 }
 
-/// Writes a file that only its owner can read; one that is there is overwritten and keeps its rights.
+/// Writes a file that only its owner can read; from one that is there the rights of others are taken first, so that one of
+/// somebody else's is refused.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).and_then(|mut file| file.write_all(bytes)).map_err(|source| Error::file(path.display(), source))
+    let write = |mut file: File| {
+        let metadata = file.metadata()?;
+        // A pipe or a terminal has no rights that matter.
+        if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        file.write_all(bytes)
+    };
+    options.open(path).and_then(write).map_err(|source| Error::file(path.display(), source))
 }
 
 fn bounded(input: impl Read, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -177,6 +186,10 @@ mod tests {
         write_private(&path, b"plain").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"plain");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let (_folder, open) = with_mode(0o664);
+        write_private(&open, b"plain").unwrap();
+        assert_eq!(fs::metadata(&open).unwrap().permissions().mode() & 0o777, 0o600);
+        write_private(Path::new("/dev/null"), b"plain").unwrap();
     }
 
     #[test]

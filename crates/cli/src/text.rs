@@ -7,16 +7,23 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 /// A text without control characters: each stands as its escape. What a pool or a log says could otherwise move the
-/// cursor or rewrite what was shown before.
+/// cursor, rewrite what was shown before, or show its own words in another order.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if c.is_control() {
+        if is_obeyed(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
         }
         out
     })
+}
+
+/// Whether a terminal acts on the character instead of showing it: controls, and what turns the direction of writing
+/// (UAX #9, table 1) or ends a line.
+fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Rows of cells, written in aligned columns.
@@ -66,7 +73,7 @@ pub(crate) fn json(value: &Value) -> String {
 /// and are escaped here.
 pub(crate) fn printable_json(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut out, c| {
-        if c.is_control() && c != '\n' {
+        if is_obeyed(c) && c != '\n' {
             // Writing to a string cannot fail.
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
@@ -123,6 +130,15 @@ mod tests {
         let value = serde_json::json!({ "a": "\u{1b}\u{9b}ä" });
         let text = json(&value);
         assert_eq!(text, "{\n  \"a\": \"\\u001b\\u009bä\"\n}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn no_text_turns_the_direction_of_what_is_shown() {
+        assert_eq!(printable("owner\u{202e}nimda\u{2066}"), "owner\\u{202e}nimda\\u{2066}");
+        let value = serde_json::json!({ "tag": "\u{202e}\u{2028}\u{5d0}" });
+        let text = json(&value);
+        assert_eq!(text, "{\n  \"tag\": \"\\u202e\\u2028\u{5d0}\"\n}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 

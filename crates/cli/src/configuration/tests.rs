@@ -119,6 +119,21 @@ fn a_ready_account_takes_id_and_secret_from_one_place_only() {
 }
 
 #[test]
+fn a_value_that_a_shell_would_split_stands_in_quotes() {
+    let home = Home::with(FILE);
+    for (written, meant) in [
+        (r"'/my files/ca.pem'", "/my files/ca.pem"),
+        (r"'/it'\''s/ca.pem'", "/it's/ca.pem"),
+        ("/a'b/ca.pem", "/a'b/ca.pem"),
+        ("'", "'"),
+    ] {
+        let named = home.file("dev.env", &format!("STRONGROOM_CA_FILE={written}\n"), 0o600);
+        let read = home.gather(&["--env-file", &named], &[]).unwrap();
+        assert_eq!(read.ca_file.unwrap(), Path::new(meant), "{written}");
+    }
+}
+
+#[test]
 fn an_environment_file_that_others_can_read_is_refused() {
     let home = Home::with(FILE);
     let named = home.file("dev.env", "A=b\n", 0o644);
