@@ -57,6 +57,10 @@ const FRAME_HEADER: usize = 46;
 /// The bytes that a segment needs beside its batches.
 pub(crate) const SEGMENT_OVERHEAD: u64 = PAGE as u64;
 
+/// Nothing is ever counted up to this: records, batches, segments, bytes. What claims to be is not ours, and below it sums
+/// cannot overflow.
+pub(crate) const UNCOUNTABLE: u64 = 1 << 62;
+
 /// One record on its way into the journal, or out of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
@@ -427,6 +431,9 @@ fn parse_segment_header(number: u64, bytes: &[u8]) -> Option<u64> {
     let page = bytes.get(..PAGE)?;
     let first_batch = u64::from_be_bytes(*page[24..].first_chunk()?);
     let length = u64::from_be_bytes(*page[32..].first_chunk()?);
+    if number >= UNCOUNTABLE || first_batch >= UNCOUNTABLE {
+        return None;
+    }
     (length == bytes.len() as u64 && page == segment_header(number, first_batch, length)).then_some(first_batch)
 }
 
@@ -473,7 +480,8 @@ fn parse_frame(bytes: &[u8]) -> Option<(&[u8; FRAME_HEADER], &[u8], &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER>()?;
     let length = u32::from_be_bytes(*header[41..].first_chunk()?);
     let (entry, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    (header[40] <= 1 && header[45] == 0).then_some((header, entry, after))
+    let index = u64::from_be_bytes(*header[16..].first_chunk()?);
+    (index < UNCOUNTABLE && header[40] <= 1 && header[45] == 0).then_some((header, entry, after))
 }
 
 fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {

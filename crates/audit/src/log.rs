@@ -44,6 +44,8 @@ pub(crate) struct LogState {
     pub(crate) settled: AtomicU64,
     /// The bytes of the full tiles.
     pub(crate) stored: AtomicU64,
+    /// The greatest change among the records that the journal held when the log was opened.
+    pub(crate) newest_change: u64,
     pub(crate) live: Mutex<Live>,
     pub(crate) settling: Mutex<Settling>,
     pub(crate) extension: Mutex<String>,
@@ -151,6 +153,13 @@ impl Log {
     #[must_use]
     pub fn latest_checkpoint(&self) -> Option<Checkpoint> {
         self.state.latest().clone()
+    }
+
+    /// The greatest [`Record::change`] of those appended by [`append_once`](Self::append_once) that the journal held
+    /// when the log was opened, 0 if none: what a checkpoint may not have had the time to remember.
+    #[must_use]
+    pub fn newest_change(&self) -> u64 {
+        self.state.newest_change
     }
 
     /// The name of the log.

@@ -582,7 +582,9 @@ impl Appender<'_> {
     }
 
     fn acknowledge(&mut self) {
-        let mut backlog = 0;
+        // Added before the records can be taken over into tiles, which subtracts them again.
+        let backlog: usize = self.batch.entries().map(|(frame, _)| frame.entry.len() + 2).sum();
+        self.shared.space.backlog.fetch_add(backlog as u64, Ordering::Relaxed);
         let records = self.waiting.iter().filter(|waiting| waiting.own);
         for (waiting, (frame, leaf)) in records.zip(self.batch.entries()) {
             let log = &waiting.item.log;
@@ -593,9 +595,7 @@ impl Appender<'_> {
                 live.recent.insert(frame.id, frame.index);
             }
             log.size.store(frame.index + 1, Ordering::Release);
-            backlog += frame.entry.len() as u64 + 2;
         }
-        self.shared.space.backlog.fetch_add(backlog, Ordering::Relaxed);
         for waiting in self.waiting.drain(..) {
             let _ = waiting.item.reply.send(Ok(Placed::At(waiting.index)));
         }

@@ -8,11 +8,12 @@ use std::sync::{Mutex, OnceLock};
 use crate::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, VerifierKey, split_notes};
 use crate::disk::{create_folder, read_small, replace, sync_folder};
 use crate::error::{Damage, OpenError};
-use crate::journal::Frame;
+use crate::journal::{Frame, UNCOUNTABLE};
 use crate::log::{Live, LogState};
 use crate::merkle::{Frontier, leaf_hash, range_root};
 use crate::node::Shared;
 use crate::recent::Recent;
+use crate::record::Record;
 use crate::settle::{HISTORY_BYTES, Settling};
 use crate::tiles::{Edge, EdgeError, StoredTree, TILE_SIZE, Tail};
 
@@ -125,6 +126,7 @@ fn recover(folder: &Path, origin: &Origin, frames: &[Frame<'_>]) -> Result<LogSt
         }
     }
     let mut recent = Recent::from(frames.first().map_or(settled, |first| first.index));
+    let mut newest_change = 0;
     let start = frames.first().map_or(settled, |first| first.index.min(settled));
     for (next, frame) in (start..).zip(frames) {
         if frame.index != next {
@@ -139,6 +141,8 @@ fn recover(folder: &Path, origin: &Origin, frames: &[Frame<'_>]) -> Result<LogSt
         }
         if frame.once {
             recent.insert(frame.id, frame.index);
+            let change = Record::parse(frame.entry).ok().and_then(|record| record.change);
+            newest_change = newest_change.max(change.unwrap_or(0));
         }
     }
     let size = tree.frontier.size();
@@ -154,6 +158,7 @@ fn recover(folder: &Path, origin: &Origin, frames: &[Frame<'_>]) -> Result<LogSt
         size: AtomicU64::new(size),
         settled: AtomicU64::new(settled),
         stored: AtomicU64::new(stored),
+        newest_change,
         live: Mutex::new(Live { frontier: tree.frontier, tail: Tail::default(), recent }),
         settling: Mutex::new(Settling::new(tree.edge, history)),
         extension: Mutex::new(latest.as_ref().map_or_else(String::new, |latest| latest.extension.join("\n"))),
@@ -208,7 +213,8 @@ pub(crate) fn marker(folder: &Path) -> Result<(u64, u64), Failure> {
     let parsed = std::str::from_utf8(&bytes).ok().and_then(|text| {
         let (size, stored) = text.strip_suffix('\n')?.split_once(' ')?;
         let parsed = (size.parse().ok()?, stored.parse().ok()?);
-        (format!("{} {}\n", parsed.0, parsed.1) == text).then_some(parsed)
+        let counted = parsed.0 < UNCOUNTABLE && parsed.1 < UNCOUNTABLE;
+        (counted && format!("{} {}\n", parsed.0, parsed.1) == text).then_some(parsed)
     });
     parsed.ok_or_else(|| Damage::File { path: "settled".into() }.into())
 }
