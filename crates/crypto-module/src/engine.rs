@@ -122,11 +122,20 @@ impl Shared {
         let open = Arc::new(OpenKey::parse(key.kind(), key.public(), &material)?);
         let slot = Slot { key: Mutex::new(Some(open.clone())), weight: open.weight() };
         self.cache.insert(*key.blob_digest(), Arc::new(slot));
+        // Looked at after the insertion: a use that was under way must not keep what was forgotten meanwhile.
+        if key.is_forgotten() {
+            self.drop_opened(key);
+        }
         Ok(open)
     }
 
-    /// Drops the opened form from the cache, now.
+    /// Drops the opened form from the cache, now and for ever.
     pub(crate) fn forget(&self, key: &SealedKey) {
+        key.set_forgotten();
+        self.drop_opened(key);
+    }
+
+    fn drop_opened(&self, key: &SealedKey) {
         self.cache.invalidate(key.blob_digest());
         self.cache.run_pending_tasks();
     }
@@ -220,6 +229,19 @@ mod tests {
         engine.cache.run_pending_tasks();
         let alive = opened.iter().filter(|key| key.upgrade().is_some()).count();
         assert!((1..=32).contains(&alive), "{alive} of 200 keys of 2 KiB are alive in 64 KiB");
+    }
+
+    #[test]
+    fn a_use_that_was_under_way_does_not_bring_a_forgotten_key_back() {
+        let engine = Engine::start(&Options { workers: 1, rsa_stock: 0, ..Options::default() }).unwrap().0;
+        let masters = Masters::derive(&[3; KEY]).unwrap();
+        let sealing_key = record::new_sealing_key(&masters, "k").unwrap();
+        let under_way = sealed_key(&masters, &sealing_key);
+        // What is forgotten is the newest form of the version; who looked it up before has an older one.
+        let newest = under_way.update(&masters, under_way.facts().clone()).unwrap();
+        engine.forget(&newest);
+        let opened = Arc::downgrade(&engine.open_key(&masters, &under_way).unwrap());
+        assert!(opened.upgrade().is_none(), "the cache holds it");
     }
 
     #[test]

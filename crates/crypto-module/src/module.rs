@@ -164,7 +164,7 @@ pub trait Module: Send + Sync {
     /// [`Error::InvalidInput`] if `created` would change or facts are over their limits.
     fn update(&self, key: &SealedKey, facts: KeyFacts) -> Result<SealedKey, Error>;
 
-    /// Drops the opened form of `key` from the module's memory, as after a purge.
+    /// Drops the opened form of `key` from the module's memory, as after a purge, and keeps none any more.
     fn forget(&self, key: &SealedKey);
 
     /// Signs. RSA: as long as the modulus. ECDSA: `r ‖ s`, each padded to the field. HMAC: the MAC.

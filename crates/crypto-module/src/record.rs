@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -68,6 +69,8 @@ struct Inner {
     value: Bytes,
     blob: Bytes,
     blob_digest: [u8; 32],
+    /// Whether the version is gone; one for all its forms.
+    forgotten: Arc<AtomicBool>,
 }
 
 /// The facts of a key version that never change.
@@ -165,6 +168,7 @@ impl SealedKey {
             value,
             blob,
             blob_digest,
+            forgotten: Arc::default(),
         })))
     }
 
@@ -197,6 +201,7 @@ impl SealedKey {
             value,
             blob,
             blob_digest,
+            forgotten: Arc::default(),
         })))
     }
 
@@ -228,6 +233,7 @@ impl SealedKey {
             value,
             blob,
             blob_digest: old.blob_digest,
+            forgotten: old.forgotten.clone(),
         })))
     }
 
@@ -246,6 +252,15 @@ impl SealedKey {
     /// Refuses a key that another pool's module made: its opened form may be in the shared cache.
     pub(crate) fn belongs_to(&self, masters: &Masters) -> Result<(), Error> {
         if self.0.identity == *masters.get(Master::Identity) { Ok(()) } else { Err(Error::Tampered) }
+    }
+
+    /// Notes that the version is gone, for everyone who still holds a form of it.
+    pub(crate) fn set_forgotten(&self) {
+        self.0.forgotten.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.0.forgotten.load(Ordering::SeqCst)
     }
 
     /// What names the opened material in the cache: every blob has its own salt, so its digest is unique.

@@ -104,7 +104,9 @@ impl Module for Software {
         let ImportKey { path, key_path, sealing_key, material, exportable, facts } = request;
         let place = Place { path: &path, key_path: &key_path, sealing_key: &sealing_key };
         place.check(&self.masters, &facts, exportable)?;
-        let new = self.engine.arithmetic.run(move || keys::import(material)).await?;
+        // Finding factors takes as long as making them; nobody who signs is to wait for that.
+        let workers = if material.lacks_factors() { &self.engine.generation } else { &self.engine.arithmetic };
+        let new = workers.run(move || keys::import(material)).await?;
         self.seal_new(new, &place, Origin::Imported, exportable, facts)
     }
 

@@ -88,6 +88,13 @@ pub enum KeyMaterial {
     },
 }
 
+impl KeyMaterial {
+    /// Whether factors have to be found, which can take seconds.
+    pub(crate) fn lacks_factors(&self) -> bool {
+        matches!(self, Self::Rsa(RsaMaterial { factors: None, .. }))
+    }
+}
+
 /// The parts of an RSA key pair.
 pub struct RsaMaterial {
     /// The modulus.

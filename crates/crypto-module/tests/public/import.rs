@@ -1,9 +1,9 @@
 //! Keys from elsewhere: what belongs together comes in, what does not is told so.
 
-use crypto_module::{Error, KeyMaterial, Origin, PublicKey, RsaMaterial};
+use crypto_module::{Engine, Error, KeyMaterial, Options, Origin, PublicKey, RsaMaterial};
 use model::{Curve, KeyKind, MlDsa, OctSize, RsaSize, SignatureAlgorithm as A};
 
-use crate::support::{Pool, RsaJwk, block_on, pool, rsa_fixtures, secret, sign_input, verify_input};
+use crate::support::{Pool, RsaJwk, block_on, pool, pool_of, rsa_fixtures, secret, sign_input, verify_input};
 
 async fn refused(pool: &Pool, material: KeyMaterial) {
     let result = pool.import(material).await;
@@ -30,6 +30,17 @@ fn an_rsa_key_comes_in_with_and_without_its_factors() {
                 pool.module.sign(&full, sign_input(A::Rs256, &[1; 32])).await.unwrap()
             );
         }
+    });
+}
+
+#[test]
+fn an_rsa_key_without_its_factors_waits_with_those_that_are_made_and_not_with_those_that_sign() {
+    block_on(async {
+        let no_generation = Options { workers: 1, rsa_stock: 0, generation_queue: 0, ..Options::default() };
+        let pool = pool_of(&Engine::start(&no_generation).unwrap());
+        let jwk = rsa_fixtures().remove(0);
+        assert!(matches!(pool.import(jwk.material_without_factors()).await, Err(Error::Busy)));
+        pool.import(jwk.material()).await.unwrap();
     });
 }
 
