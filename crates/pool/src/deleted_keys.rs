@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crypto_module::SealedKey;
 use model::deleted_keys::PurgeProtection;
 use model::{KeyName, KeyVersion, Operation, UnixTime};
 
@@ -200,16 +201,16 @@ impl Inner {
         let fit = WRITES_PER_CHANGE - 1;
         let (going, staying): (Vec<_>, Vec<_>) =
             key.versions.iter().cloned().enumerate().partition(|(at, _)| *at < fit);
-        for (_, (_, sealed)) in &going {
-            self.module.forget(sealed);
-        }
+        let mut effects: Vec<_> =
+            going.iter().map(|(_, (_, sealed))| Effect::VersionGone(SealedKey::clone(sealed))).collect();
         let mut writes: Vec<_> = going
             .into_iter()
             .map(|(_, (version, _)): (usize, (KeyVersion, _))| (self.paths.key_version(&key.name, version), None))
             .collect();
         if staying.is_empty() {
             writes.push((self.paths.key(&key.name), None));
-            return Ok((Planned { writes, effects: vec![Effect::KeyGone(key.name.clone())] }, false));
+            effects.push(Effect::KeyGone(key.name.clone()));
+            return Ok((Planned { writes, effects }, false));
         }
         let next = Key {
             versions: staying.into_iter().map(|(_, version)| version).collect(),
@@ -217,6 +218,7 @@ impl Inner {
             ..Key::clone(key)
         };
         writes.push(self.key_write(&next, state.sequence + 1)?);
-        Ok((Planned { writes, effects: vec![Effect::Key(Arc::new(next))] }, true))
+        effects.push(Effect::Key(Arc::new(next)));
+        Ok((Planned { writes, effects }, true))
     }
 }

@@ -134,14 +134,16 @@ impl Pool {
     }
 }
 
-/// The newest head that the log's checkpoint remembers; 0 if none.
+/// The newest head that the log's checkpoint remembers, or a record that was not signed yet when the node ended; 0 if
+/// none.
 fn remembered_head(log: &audit::Log) -> u64 {
-    log.latest_checkpoint()
+    let signed = log
+        .latest_checkpoint()
         .iter()
         .flat_map(|checkpoint| &checkpoint.extension)
         .filter_map(|line| line.strip_prefix("head ")?.parse().ok())
-        .max()
-        .unwrap_or(0)
+        .max();
+    signed.unwrap_or(0).max(log.newest_change())
 }
 
 /// A pool half read.

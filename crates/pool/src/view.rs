@@ -101,8 +101,16 @@ impl State {
 pub(crate) enum Effect {
     Key(Arc<Key>),
     KeyGone(KeyName),
+    /// Nothing that is looked up here: the module forgets the version.
+    VersionGone(SealedKey),
     Access(Access),
     Settings(Settings),
+}
+
+impl Effect {
+    pub(crate) fn version_gone(&self) -> Option<&SealedKey> {
+        if let Self::VersionGone(version) = self { Some(version) } else { None }
+    }
 }
 
 /// The newest state, shared. Its lock is held for look-ups and replacements only, never across a wait.
@@ -128,6 +136,7 @@ impl View {
                 Effect::KeyGone(name) => {
                     state.keys.remove(&name);
                 }
+                Effect::VersionGone(_) => {}
                 Effect::Access(access) => state.access = access,
                 Effect::Settings(settings) => state.settings = settings,
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use audit::{AppendError, Record};
 use bytes::Bytes;
-use crypto_module::{Element, Head, Module};
+use crypto_module::{Element, Head, Module, SealedKey};
 use store::{Commit, CommitError, Expect, Path, Revision, Store, Write};
 use tokio::sync::{mpsc, oneshot};
 
@@ -289,7 +289,9 @@ impl Writer {
         self.elements.extend(added);
         self.head = head;
         self.head_revision = revision;
+        let gone: Vec<SealedKey> = effects.iter().filter_map(Effect::version_gone).cloned().collect();
         pool.view.apply(effects);
+        gone.iter().for_each(|version| self.module.forget(version));
         pool.log.set_extension(head_line(self.head.sequence()));
         Waiting { outbox, record, since }
     }
