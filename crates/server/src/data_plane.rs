@@ -33,6 +33,9 @@ use errors::Failure;
 /// The longest text of a client's own that a record repeats.
 const LONGEST_ECHO: usize = 256;
 
+/// The most that a record repeats of method and path together.
+const LONGEST_REQUEST_LINE: usize = 1024;
+
 /// The data plane of one pool.
 pub struct DataPlane {
     pool: Pool,
@@ -383,13 +386,30 @@ fn short_header(map: &HeaderMap, name: &HeaderName) -> Option<Arc<str>> {
 }
 
 fn request_line(request: &Inbound) -> Arc<str> {
-    let path = request.uri.path();
-    format!("{} {}", request.method, path.get(..1024).unwrap_or(path)).into()
+    // The method is the client's own word too, and a path may be cut only between characters.
+    let mut line = format!("{} {}", request.method, request.uri.path());
+    line.truncate(line.floor_char_boundary(LONGEST_REQUEST_LINE));
+    line.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_repeats_a_bounded_part_of_method_and_path() {
+        let line = |method: &str, path: &str| {
+            let peer = ([192, 0, 2, 1], 1).into();
+            let (method, uri) = (Method::from_bytes(method.as_bytes()).unwrap(), path.parse().unwrap());
+            let (headers, body, host, received) = (HeaderMap::new(), Bytes::new(), None, Instant::now());
+            request_line(&Inbound { method, uri, headers, body, host, peer, received, http2: false })
+        };
+        assert_eq!(&*line("GET", "/keys/k"), "GET /keys/k");
+        assert_eq!(line(&"M".repeat(30_000), "/").len(), 1024);
+        for filler in ["x", "\u{e9}", "\u{10348}"] {
+            assert!((1020..=1024).contains(&line("GET", &format!("/{}", filler.repeat(9000))).len()), "{filler}");
+        }
+    }
 
     #[test]
     fn only_what_changes_nothing_may_be_left_unfinished() {
