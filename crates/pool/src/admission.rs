@@ -66,7 +66,7 @@ pub trait Directory: Send + Sync {
 #[error("the directory gave no answer")]
 pub struct DirectoryError;
 
-/// A granted right: made by [`Pool::admitted`] alone, and the only way to the keys, the module and the store.
+/// A granted right: made by `Pool::admitted` alone, and the only way to the keys, the module and the store.
 pub struct Permit<'a> {
     pool: &'a Inner,
     call: &'a Call,

@@ -2,12 +2,12 @@
 //!
 //! # The way of a request
 //!
-//! Every operation is one call of [`Pool::admitted`](admission): it decides whether the caller may, runs the body with
+//! Every operation is one call of `Pool::admitted`: it decides whether the caller may, runs the body with
 //! the [`Permit`] that says so, settles the audit record, checks that nothing was taken away meanwhile, and only then
 //! releases the answer. A `Permit` can be made nowhere else, and the store, the module and the keys are reached through
 //! it alone, so a step cannot be left out.
 //!
-//! Reads and cryptography are served from a [view](view::State) in memory. Changes go to one [writer](writer), which
+//! Reads and cryptography are served from a view in memory. Changes go to one writer, which
 //! plans each against the newest view, commits it together with its audit record and the pool's next head, and applies
 //! it before anyone is answered. Changes of one pool therefore have one order.
 //!

@@ -119,8 +119,8 @@ impl DataPlane {
             Ok(caller) => Ok(caller),
             Err(error) => {
                 self.note_failed_token(request, id, &error).await;
-                // The same where the issuer cannot be asked for a key: who cannot be identified is challenged, and
-                // learns at the issuer that it is out of reach. Record and log tell the two apart.
+                // The same where the issuer cannot be asked for a key: whoever cannot be identified is challenged, and
+                // learns at the issuer that it is out of reach. Record and log say which it was.
                 Err(Refused::BadToken)
             }
         }
@@ -151,18 +151,14 @@ impl DataPlane {
         let source = request.peer.ip();
         let decision = self.failed_tokens().observe(source, self.pool.clock().now_millis());
         if decision == Decision::Record {
-            let (status, code) = match error {
-                AuthError::Token(_) => (401, codes::UNAUTHORIZED),
-                AuthError::IssuerUnreachable { .. } => (503, codes::SERVICE_UNAVAILABLE),
-            };
             let record = Record {
                 source: Some(source),
                 request_id: Some(id.as_u128()),
                 request: Some(request_line(request)),
                 user_agent: short_header(&request.headers, &USER_AGENT),
                 correlation: short_header(&request.headers, &CLIENT_REQUEST_ID),
-                status,
-                code: Some(code.into()),
+                status: 401,
+                code: Some(codes::UNAUTHORIZED.into()),
                 reason: Some(error.to_string().into()),
                 ..self.pool.blank_record("Authentication")
             };

@@ -145,9 +145,10 @@ async fn on_a_hang_up_certificate_bundles_and_log_level_are_read_again_and_no_co
     let before = status(folder).unwrap();
     let bundle = &before["ca_bundles"][0];
     assert_eq!(bundle["file"], "bundle.pem");
-    assert_eq!(bundle["days_left"], 3649);
+    // The certificates may be a second old, or not.
+    assert!(matches!(bundle["days_left"].as_u64(), Some(3649 | 3650)), "{bundle}");
     assert!(bundle["nearest_expiry"].as_str().unwrap().ends_with('Z'), "{bundle}");
-    assert_eq!(before["certificate_days_left"], 389);
+    assert!(matches!(before["certificate_days_left"].as_u64(), Some(389 | 390)), "{before}");
 
     let port = before["listening"][0].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
     let url = format!("https://{HOST}:{port}/keys?api-version=7.4");
@@ -168,7 +169,9 @@ async fn on_a_hang_up_certificate_bundles_and_log_level_are_read_again_and_no_co
     replace(&folder.join("strongroom.toml"), configuration("info").as_bytes());
     node.hang_up();
     node.until("at the new log level", || node.log().contains("log level read again"));
-    node.until("with the new bundle", || status(folder).unwrap()["ca_bundles"][0]["days_left"] == 389);
+    node.until("with the new bundle", || {
+        status(folder).unwrap()["ca_bundles"][0]["days_left"].as_u64().is_some_and(|days| days < 1000)
+    });
 
     assert_eq!(open.get(&url).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(status(folder).unwrap()["connections_accepted"], accepted, "the open connection was used");
@@ -203,7 +206,7 @@ fn a_changed_configuration_changes_the_log_level_and_a_broken_one_nothing() {
     node.hang_up();
     node.until("told of the broken bundle", || said("CA bundles cannot be read again") > 0);
     replace(&folder.join("strongroom.toml"), configuration("warn").as_bytes());
-    assert_eq!(status(folder).unwrap()["ca_bundles"][0]["days_left"], 3649);
+    assert!(status(folder).unwrap()["ca_bundles"][0]["days_left"].as_u64().is_some_and(|days| days > 3000));
 }
 
 #[tokio::test]
@@ -219,8 +222,7 @@ async fn an_issuers_keys_are_fetched_over_tls_if_its_authority_is_given_by_trust
     let login = client(&["login.localhost"], port(authority), Path::new(ca));
     let trusting = Node::dev(folder, "trusting", &["--issuer", &issuer, "--trust-ca", ca]);
     let wary = Node::dev(folder, "wary", &["--issuer", &issuer]);
-    for ((node, environment), expected) in [(trusting, StatusCode::FORBIDDEN), (wary, StatusCode::SERVICE_UNAVAILABLE)]
-    {
+    for ((node, environment), expected) in [(trusting, StatusCode::FORBIDDEN), (wary, StatusCode::UNAUTHORIZED)] {
         let pool = &environment["STRONGROOM_POOL_URL"];
         let form = format!(
             "grant_type=client_credentials&client_id={}&client_secret={}&scope=https://managedhsm.localhost:{}/.default",
@@ -237,6 +239,8 @@ async fn an_issuers_keys_are_fetched_over_tls_if_its_authority_is_given_by_trust
         let listing = client.get(format!("{pool}/keys?api-version=7.4")).bearer_auth(token).send().await.unwrap();
         // An administrator there is known, and nobody, here.
         assert_eq!(listing.status(), expected, "{}: {}", node.name, listing.text().await.unwrap());
+        let untrusted = node.log().contains("keys not fetched") && node.log().contains("invalid peer certificate");
+        assert_eq!(untrusted, expected == StatusCode::UNAUTHORIZED, "{}", node.log());
     }
 }
 

@@ -150,20 +150,20 @@ async fn certificates_are_replaced_under_open_connections_and_broken_ones_are_no
     // First the chain, as a tool would that is not careful: half a replacement is none.
     fs::copy(other.join("server.pem"), base.join("tls/server.pem")).unwrap();
     served.node.signal(Signal::HUP);
-    wait_for("the refusal of the pair", || served.node.said().contains("the present one stays")).await;
+    wait_for("the refusal of the pair", || served.node.said().contains("stays in use")).await;
     assert!(health(&old()).await && !health(&new()).await);
     fs::copy(other.join("server-key.pem"), base.join("tls/server-key.pem")).unwrap();
     served.node.signal(Signal::HUP);
-    wait_for("the new certificate", || served.node.said().contains("certificate read again")).await;
+    wait_for("the new certificate", || served.node.said().contains(" read again")).await;
     assert!(health(&new()).await && !health(&old()).await, "new connections get the new certificate");
 
     for (file, garbage) in [("server.pem", "no certificate"), ("server-key.pem", ""), ("server.pem", "-----BEGIN")] {
-        let refusals = served.node.said().matches("the present one stays").count();
+        let refusals = served.node.said().matches("stays in use").count();
         let path = base.join("tls").join(file);
         let good = fs::read(&path).unwrap();
         fs::write(&path, garbage).unwrap();
         served.node.signal(Signal::HUP);
-        wait_for("another refusal", || served.node.said().matches("the present one stays").count() > refusals).await;
+        wait_for("another refusal", || served.node.said().matches("stays in use").count() > refusals).await;
         assert!(health(&new()).await, "{garbage:?} in {file}");
         fs::write(&path, good).unwrap();
     }
