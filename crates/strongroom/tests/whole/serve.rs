@@ -154,7 +154,7 @@ async fn certificates_are_replaced_under_open_connections_and_broken_ones_are_no
     assert!(health(&old()).await && !health(&new()).await);
     fs::copy(other.join("server-key.pem"), base.join("tls/server-key.pem")).unwrap();
     served.node.signal(Signal::HUP);
-    wait_for("the new certificate", || served.node.said().contains(" read again")).await;
+    wait_for("the new certificate", || served.node.said().contains("TLS certificate read again")).await;
     assert!(health(&new()).await && !health(&old()).await, "new connections get the new certificate");
 
     for (file, garbage) in [("server.pem", "no certificate"), ("server-key.pem", ""), ("server.pem", "-----BEGIN")] {
