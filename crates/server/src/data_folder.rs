@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, FlockOperation};
@@ -26,6 +26,9 @@ pub enum DataFolderError {
         /// Why.
         source: io::Error,
     },
+    /// Somebody else owns it, and could change what is in it. Give it to the user that runs the process.
+    #[error("the data folder {} belongs to another user", .0.display())]
+    NotOurs(PathBuf),
     /// It holds other things. Name an empty folder, or one that does not exist.
     #[error("{} holds other files and no data of Strongroom: name an empty or a new folder", .0.display())]
     Foreign(PathBuf),
@@ -59,6 +62,9 @@ impl DataFolder {
     /// [`DataFolderError`].
     pub fn open(path: &Path) -> Result<Self, DataFolderError> {
         let unusable = |source| DataFolderError::Unusable { path: path.to_owned(), source };
+        if fs::metadata(path).is_ok_and(|found| found.uid() != rustix::process::geteuid().as_raw()) {
+            return Err(DataFolderError::NotOurs(path.to_owned()));
+        }
         match contents(path).map_err(unusable)? {
             Contents::Ours => {}
             Contents::Nothing => {
@@ -208,6 +214,19 @@ mod tests {
         fs::write(base.path().join("thesis.txt"), "").unwrap();
         assert!(matches!(DataFolder::open(base.path()), Err(DataFolderError::Foreign(_))));
         assert_eq!(names(base.path()), ["thesis.txt"]);
+    }
+
+    #[test]
+    fn a_folder_that_another_user_owns_is_refused_and_not_touched() {
+        let base = tempfile::tempdir().unwrap();
+        let theirs = if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(base.path(), Some(65534), None).unwrap();
+            base.path()
+        } else {
+            Path::new("/")
+        };
+        assert!(matches!(DataFolder::open(theirs), Err(DataFolderError::NotOurs(_))));
+        assert_eq!(names(base.path()), [""; 0]);
     }
 
     #[test]

@@ -177,7 +177,8 @@ impl DataPlane {
         let method_override = headers::METHOD_OVERRIDES
             .iter()
             .find_map(|name| request.headers.get(*name))
-            .and_then(|value| value.to_str().ok());
+            // Unreadable is another method, not none.
+            .map(|value| value.to_str().unwrap_or("\u{fffd}"));
         let call = Call {
             caller,
             source: request.peer.ip(),

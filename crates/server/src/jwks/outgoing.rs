@@ -191,7 +191,10 @@ fn may_go_to(ip: IpAddr, loopback: Loopback) -> bool {
     };
     let never = match ip {
         IpAddr::V4(four) => four.is_link_local() || four.is_broadcast() || four.octets()[0] == 0,
-        IpAddr::V6(six) => six.is_unicast_link_local() || six.is_unspecified(),
+        // RFC 8215: where in an address of this prefix the IPv4 address lies is known to the site alone.
+        IpAddr::V6(six) => {
+            six.is_unicast_link_local() || six.is_unspecified() || matches!(six.segments(), [0x64, 0xff9b, 1, ..])
+        }
     };
     if never || ip.is_multicast() || METADATA.contains(&ip) {
         return false;
@@ -254,6 +257,8 @@ mod tests {
             "2852039166",
             "[::ffff:169.254.169.254]",
             "[64:ff9b::a9fe:a9fe]",
+            "[64:ff9b:1:a9fe:a9:fe00::]",
+            "[64:ff9b:1::a9fe:a9fe]",
             "[2002:a9fe:a9fe::1]",
             "[fe80::1]",
             "[febf::1]",
