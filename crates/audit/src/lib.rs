@@ -43,6 +43,7 @@ mod error;
 mod failed_tokens;
 #[cfg(test)]
 mod faults;
+mod gather;
 mod journal;
 mod log;
 mod merkle;
@@ -61,7 +62,7 @@ pub use checkpoint::{Checkpoint, MAX_NOTE_BYTES, NoteError, Origin, SignError, S
 pub use error::{AppendError, CheckpointError, Damage, OpenError};
 pub use failed_tokens::{Decision, FailedTokens, Summary};
 pub use journal::{JournalError, parse_segment};
-pub use log::{Class, Log};
+pub use log::{Announcement, Class, Log};
 pub use merkle::{Hash, empty_root, leaf_hash, node_hash, verify_consistency, verify_inclusion};
 pub use node::{Node, Options};
 pub use read::{Filter, OutcomeFilter, Records, read};

@@ -32,6 +32,17 @@ pub struct Log {
     pub(crate) state: Arc<LogState>,
 }
 
+/// A record that is going to be appended. While it is held, the journal may wait a moment for that record, so that one
+/// write makes many durable.
+#[must_use = "it announces for as long as it is held"]
+pub struct Announcement(Arc<Shared>);
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        self.0.announced.remove();
+    }
+}
+
 /// What is known of a log while its node is open.
 pub(crate) struct LogState {
     pub(crate) key: LogKey,
@@ -79,6 +90,12 @@ impl LogState {
 }
 
 impl Log {
+    /// Announces a record; to be held until that record is durable.
+    pub fn announce(&self) -> Announcement {
+        self.node.announced.add();
+        Announcement(self.node.clone())
+    }
+
     /// Appends `record`, and resolves to its index once it is durable.
     ///
     /// The record is queued before this returns: dropping the future gives up the answer, not the record.

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::checkpoint::{Origin, Signer, VerifierKey};
 use crate::disk::{Disk, LocalDisk, create_file, create_folder};
 use crate::error::{AppendError, OpenError};
+use crate::gather::{Announced, Pace};
 use crate::journal::{Batch, Frame, LogKey, Replay, Writer};
 use crate::log::{Class, Log, LogState};
 use crate::settle::{self, Request};
@@ -76,6 +77,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     queue: Mutex<Queue>,
     queued: Condvar,
+    pub(crate) announced: Announced,
     pub(crate) logs: Mutex<BTreeMap<LogKey, Arc<LogState>>>,
     pub(crate) segments: Mutex<Vec<SegmentNote>>,
     pub(crate) requests: Mutex<Requests>,
@@ -204,6 +206,7 @@ impl Node {
             options,
             queue: Mutex::default(),
             queued: Condvar::new(),
+            announced: Announced::default(),
             logs: Mutex::new(logs),
             segments: Mutex::new(segments),
             requests: Mutex::new(Requests { urgent: true, ..Requests::default() }),
@@ -400,12 +403,33 @@ impl Shared {
         queue.bytes.extend_from_slice(entry);
         let end = queue.bytes.len();
         queue.items.push(item(start..end));
-        let first = queue.items.len() == 1;
+        let present = queue.items.len();
         drop(queue);
-        if first {
+        // The journal waits for the first record, and then for the last that is announced.
+        if present == 1 || !self.announced.more_than(present) {
             self.queued.notify_one();
         }
         Ok(())
+    }
+
+    /// Waits for records, and at the given pace for more; `None` when the queue is closed and empty.
+    fn gathered(&self, pace: &Pace) -> Option<MutexGuard<'_, Queue>> {
+        let mut queue = self.queue();
+        while queue.items.is_empty() && !queue.closed {
+            queue = self.queued.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.items.is_empty() {
+            return None;
+        }
+        let deadline = pace.deadline(Instant::now());
+        while !queue.closed && self.announced.more_than(queue.items.len()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queue = self.queued.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Some(queue)
     }
 
     /// Whether there is space for a record of this class.
@@ -468,25 +492,22 @@ fn run_journal(shared: &Shared, writer: Writer) {
         ids: HashMap::new(),
     };
     let (mut items, mut bytes) = (Vec::new(), Vec::new());
+    let mut pace = Pace::default();
     loop {
         {
-            let mut queue = shared.queue();
-            while queue.items.is_empty() && !queue.closed {
-                queue = shared.queued.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            if queue.items.is_empty() {
-                return;
-            }
+            let Some(mut queue) = shared.gathered(&pace) else { return };
             std::mem::swap(&mut queue.items, &mut items);
             std::mem::swap(&mut queue.bytes, &mut bytes);
             queue.unauthenticated = 0;
             queue.unauthenticated_bytes = 0;
         }
+        let began = Instant::now();
         for item in items.drain(..) {
             let entry = &bytes[item.entry.clone()];
             appender.place(item, entry);
         }
         appender.flush();
+        pace.wrote(began);
         bytes.clear();
         bytes.shrink_to(1 << 20);
     }

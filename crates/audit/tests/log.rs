@@ -41,6 +41,39 @@ async fn concurrent_appends_share_the_disk_and_get_every_index_once() {
 }
 
 #[tokio::test]
+async fn announced_records_are_waited_for_and_become_durable_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (node, log) = reopened(folder.path());
+    log.append(&record(0), Class::Authenticated).await.unwrap();
+    let before = node.syncs();
+    for round in 1..=50 {
+        let announced = [(); 8].map(|()| log.announce());
+        let mut appends = Vec::new();
+        for n in 0..8 {
+            appends.push(log.append(&record(round * 10 + n), Class::Authenticated));
+            // Long enough for the journal to take what there is, were it not waiting.
+            std::thread::sleep(std::time::Duration::from_micros(20));
+        }
+        for append in appends {
+            append.await.unwrap();
+        }
+        drop(announced);
+    }
+    let syncs = node.syncs() - before;
+    assert!(syncs <= 3 * 50, "{syncs} syncs for 50 times 8 records");
+}
+
+#[tokio::test]
+async fn a_record_that_never_comes_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_node, log) = reopened(folder.path());
+    let _announced = log.announce();
+    for n in 0..3 {
+        log.append(&record(n), Class::Authenticated).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_is_written_is_for_the_owner_alone() {
     rustix::process::umask(rustix::fs::Mode::empty());
     let base = tempfile::tempdir().unwrap();

@@ -104,6 +104,7 @@ impl Pool {
         F: AsyncFnOnce(&Permit<'_>) -> Result<T, Error>,
     {
         let pool = &*self.0;
+        let _record = pool.log.announce();
         let permit = match pool.permit(call, operation, scope).await {
             Ok(permit) => permit,
             Err((scope, denied)) => {
