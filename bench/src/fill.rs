@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use audit::{Origin, SignError, Signer};
+use audit::Origin;
 use clap::Args;
-use crypto_module::{Engine, LogKey, Module, NodeKey};
+use crypto_module::{Engine, Module, NodeKey};
 use model::{Caller, Curve, Groups, KeyKind, KeyName, PoolName, PrincipalId, UnixTime};
-use pool::{Call, NewKey, Outcome, Parts, Pool, Quotas, SystemClock};
+use pool::{Call, LostLog, NewKey, Outcome, Parts, Pool, Quotas, SystemClock};
+use server::audit_keys::{NodeJournalKey, PoolLogKey};
 use store::{Embedded, Store};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -47,8 +48,10 @@ pub(crate) fn fill(arguments: &FillArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let name = PoolName::parse(&arguments.pool)?;
-        let audit = audit::Node::open(&arguments.data.join("audit"), audit::Options::default())?;
-        let pool = open(arguments, name, &audit).await?;
+        let node_key = NodeKey::load_or_create(&arguments.data.join("node.key"))?;
+        let journal_key = Arc::new(NodeJournalKey(node_key.journal_key()?));
+        let audit = audit::Node::open(&arguments.data.join("audit"), audit::Options::default(), journal_key)?;
+        let pool = open(arguments, name, &node_key, &audit).await?;
         let named = make(arguments, &pool).await?;
         drop(pool);
         tokio::task::spawn_blocking(move || audit.close()).await?;
@@ -60,15 +63,19 @@ pub(crate) fn fill(arguments: &FillArguments) -> anyhow::Result<()> {
     })
 }
 
-async fn open(arguments: &FillArguments, name: PoolName, audit: &audit::Node) -> anyhow::Result<Pool> {
+async fn open(
+    arguments: &FillArguments,
+    name: PoolName,
+    node_key: &NodeKey,
+    audit: &audit::Node,
+) -> anyhow::Result<Pool> {
     let store: Arc<dyn Store> = Arc::new(Embedded::open(&arguments.data.join("store.redb"))?);
     let options = crypto_module::Options { generation_queue: AT_ONCE * 2, rsa_stock: 0, ..Default::default() };
     let engine = Engine::start(&options)?;
-    let node_key = NodeKey::load_or_create(&arguments.data.join("node.key"))?;
     let root = pool::sealed_root(&*store, &name).await?.context("the folder holds no such pool")?;
-    let module: Arc<dyn Module> = Arc::new(engine.open_pool(&node_key, &name, &root)?);
+    let module: Arc<dyn Module> = Arc::new(engine.open_pool(node_key, &name, &root)?);
     let origin = Origin::parse(&format!("strongroom/{}/{NODE}", name.as_str())).context("a name for the log")?;
-    let signer = Arc::new(LogSigner(module.log_key(origin.as_str())?));
+    let signer = Arc::new(PoolLogKey(module.log_key(origin.as_str())?));
     let log = audit.log(&origin, signer)?;
     Ok(Pool::open(Parts {
         name,
@@ -79,6 +86,7 @@ async fn open(arguments: &FillArguments, name: PoolName, audit: &audit::Node) ->
         clock: Arc::new(SystemClock),
         quotas: Quotas { keys: usize::MAX, ..Quotas::default() },
         directory: None,
+        lost_log: LostLog::Refuse,
     })
     .await?)
 }
@@ -129,18 +137,5 @@ fn call(caller: &Arc<Caller>) -> Call {
         received: Instant::now(),
         success: Outcome { status: 200, code: None },
         failure: |_| Outcome { status: 500, code: None },
-    }
-}
-
-/// Lets the audit log sign with the module's key, as the server does.
-struct LogSigner(Arc<dyn LogKey>);
-
-impl Signer for LogSigner {
-    fn public_key(&self) -> [u8; 32] {
-        self.0.public_key()
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
-        Ok(self.0.sign(message))
     }
 }

@@ -126,6 +126,14 @@ pub enum Damage {
         /// Its path below the log's folder.
         path: PathBuf,
     },
+    /// Records stand in tiles that no checkpoint is about: they were added, or the checkpoints were put back.
+    #[error("{settled} records stand in its tiles, but its newest checkpoint has {signed}")]
+    Unsigned {
+        /// How many stand there.
+        settled: u64,
+        /// How many are signed.
+        signed: u64,
+    },
     /// A file does not have the form it must have.
     #[error("{path} is damaged")]
     File {

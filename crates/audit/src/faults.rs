@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::disk::{Disk, LocalDisk};
-use crate::testing::{record, signer};
+use crate::testing::{journal_key, record, signer};
 use crate::{AppendError, Class, Log, Node, Options, Origin, Record, verify};
 
 /// A disk whose failed syncs lose every byte that was written since the last sync that succeeded, while later syncs
@@ -73,7 +73,7 @@ fn options() -> Options {
 }
 
 fn open(folder: &Path, disk: &Arc<FailingDisk>) -> (Node, Log) {
-    let node = Node::open_on(folder, options(), disk.clone()).unwrap();
+    let node = Node::open_on(folder, options(), journal_key(), disk.clone()).unwrap();
     let log = node.log(&Origin::parse("strongroom.dev/contoso/a").unwrap(), signer(1)).unwrap();
     (node, log)
 }
@@ -222,7 +222,7 @@ async fn the_reserve_is_for_authenticated_records_and_space_that_returns_is_used
 async fn unauthenticated_records_fill_their_slots_alone() {
     let folder = tempfile::tempdir().unwrap();
     let disk = FailingDisk::new();
-    let node = Node::open_on(folder.path(), Options { queue_length: 64, ..options() }, disk).unwrap();
+    let node = Node::open_on(folder.path(), Options { queue_length: 64, ..options() }, journal_key(), disk).unwrap();
     let log = node.log(&Origin::parse("strongroom.dev/contoso/a").unwrap(), signer(1)).unwrap();
     let mut refused = 0;
     for round in 0..200 {
@@ -247,7 +247,7 @@ async fn the_limit_of_the_node_holds() {
     let folder = tempfile::tempdir().unwrap();
     let limit = 4 << 20;
     let limited = Options { max_bytes: Some(limit), reserve_bytes: 0, ..options() };
-    let node = Node::open_on(folder.path(), limited, FailingDisk::new()).unwrap();
+    let node = Node::open_on(folder.path(), limited, journal_key(), FailingDisk::new()).unwrap();
     let log = node.log(&Origin::parse("strongroom.dev/contoso/a").unwrap(), signer(1)).unwrap();
     let mut appended = 0;
     for n in 0..20_000 {

@@ -8,10 +8,14 @@
 //! ```text
 //! segment := header page (4096) · batch* · anything
 //! header  := "srm-audit-seg-1\n" · number u64 · first batch u64 · length u64 · SHA-256 of these · zeros up to the page
-//! batch   := "srm-btch" · batch u64 · bytes of frames u32 · frames u32 · digest (32) · frame* · zeros up to the page
+//! batch   := "srm-btch" · batch u64 · bytes of frames u32 · frames u32 · digest (32) · tag (32) · frame* · zeros up to the page
 //! frame   := log (16) · index u64 · record id (16) · once u8 · length u32 · 0x00 · entry
 //! digest  := SHA-256("srm-btch" · segment u64 · batch u64 · bytes u32 · frames u32 · (frame up to the entry · leaf hash)*)
 //! ```
+//!
+//! The tag authenticates the digest under the node's journal key. The digest alone tells a torn batch from a whole one,
+//! with no key; the tag tells the node's own batches from those that somebody with the disk put behind the newest
+//! checkpoint. A whole batch with another tag is refused.
 //!
 //! The byte before an entry is the one that RFC 6962 puts before a leaf, so that a leaf is hashed where it stands.
 //!
@@ -51,7 +55,9 @@ pub(crate) type LogKey = [u8; 16];
 const PAGE: usize = 4096;
 const SEGMENT_MAGIC: &[u8; 16] = b"srm-audit-seg-1\n";
 const BATCH_MAGIC: &[u8; 8] = b"srm-btch";
-const BATCH_HEADER: usize = 56;
+const BATCH_HEADER: usize = 88;
+const DIGEST: std::ops::Range<usize> = 24..56;
+const TAG: std::ops::Range<usize> = 56..BATCH_HEADER;
 const FRAME_HEADER: usize = 46;
 
 /// The bytes that a segment needs beside its batches.
@@ -60,6 +66,12 @@ pub(crate) const SEGMENT_OVERHEAD: u64 = PAGE as u64;
 /// Nothing is ever counted up to this: records, batches, segments, bytes. What claims to be is not ours, and below it sums
 /// cannot overflow.
 pub(crate) const UNCOUNTABLE: u64 = 1 << 62;
+
+/// The node's key for its journal. Whoever implements it keeps the key to itself.
+pub trait JournalKey: Send + Sync {
+    /// The message authentication code of a batch's digest.
+    fn tag(&self, digest: &[u8; 32]) -> [u8; 32];
+}
 
 /// One record on its way into the journal, or out of it.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +135,7 @@ impl Batch {
     }
 
     /// The bytes to write, padded to whole pages.
-    fn seal(&mut self, segment: u64, batch: u64) -> &[u8] {
+    fn seal(&mut self, segment: u64, batch: u64, key: &dyn JournalKey) -> &[u8] {
         let length = u32::try_from(self.bytes.len() - BATCH_HEADER).expect("a batch is smaller than a segment");
         let count = u32::try_from(self.leaves.len()).expect("a batch is smaller than a segment");
         let digest = batch_digest(segment, batch, length, count, &self.hashed);
@@ -131,7 +143,8 @@ impl Batch {
         self.bytes[8..16].copy_from_slice(&batch.to_be_bytes());
         self.bytes[16..20].copy_from_slice(&length.to_be_bytes());
         self.bytes[20..24].copy_from_slice(&count.to_be_bytes());
-        self.bytes[24..BATCH_HEADER].copy_from_slice(&digest);
+        self.bytes[DIGEST].copy_from_slice(&digest);
+        self.bytes[TAG].copy_from_slice(&key.tag(&digest));
         self.bytes.resize(self.bytes.len().next_multiple_of(PAGE), 0);
         &self.bytes
     }
@@ -154,6 +167,7 @@ fn batch_digest(segment: u64, batch: u64, length: u32, count: u32, hashed: &[u8]
 pub(crate) struct Writer {
     folder: PathBuf,
     disk: Arc<dyn Disk>,
+    key: Arc<dyn JournalKey>,
     segment_bytes: u64,
     current: Option<Segment>,
     next_number: u64,
@@ -177,6 +191,7 @@ impl Writer {
     pub(crate) fn new(
         folder: &Path,
         disk: Arc<dyn Disk>,
+        key: Arc<dyn JournalKey>,
         segment_bytes: u64,
         replay: &Replay,
         spare: Arc<Mutex<()>>,
@@ -185,6 +200,7 @@ impl Writer {
         Self {
             folder: folder.to_owned(),
             disk,
+            key,
             segment_bytes,
             current: None,
             next_number: replay.next_number,
@@ -213,7 +229,7 @@ impl Writer {
             Some(segment) if segment.offset + batch.padded() <= segment.length => segment,
             _ => self.open_segment(batch.padded())?,
         };
-        let bytes = batch.seal(segment.number, self.next_batch);
+        let bytes = batch.seal(segment.number, self.next_batch, &*self.key);
         self.disk.write(&segment.file, bytes, segment.offset)?;
         self.disk.sync(&segment.file)?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
@@ -333,6 +349,12 @@ pub enum JournalError {
         /// Its number.
         batch: u64,
     },
+    /// A batch was written by somebody else, or under another node key.
+    #[error("batch {batch} of the journal was not written by this node")]
+    Forged {
+        /// Its number.
+        batch: u64,
+    },
 }
 
 impl From<io::Error> for JournalError {
@@ -359,8 +381,8 @@ struct Located {
 }
 
 impl Replay {
-    /// Reads the journal in `folder`; no folder is an empty journal.
-    pub(crate) fn read(folder: &Path) -> Result<Self, JournalError> {
+    /// Reads the journal in `folder`; no folder is an empty journal. Without the key nothing is known of who wrote it.
+    pub(crate) fn read(folder: &Path, key: Option<&dyn JournalKey>) -> Result<Self, JournalError> {
         let mut replay = Self { next_number: 1, next_batch: 1, ..Self::default() };
         let names = match std::fs::read_dir(folder) {
             Ok(names) => names,
@@ -379,12 +401,18 @@ impl Replay {
         }
         numbers.sort_unstable();
         for (position, &number) in numbers.iter().enumerate() {
-            replay.add(number, std::fs::read(segment_path(folder, number))?, position + 1 == numbers.len())?;
+            replay.add(number, std::fs::read(segment_path(folder, number))?, position + 1 == numbers.len(), key)?;
         }
         Ok(replay)
     }
 
-    fn add(&mut self, number: u64, bytes: Vec<u8>, newest: bool) -> Result<(), JournalError> {
+    fn add(
+        &mut self,
+        number: u64,
+        bytes: Vec<u8>,
+        newest: bool,
+        key: Option<&dyn JournalKey>,
+    ) -> Result<(), JournalError> {
         let first = parse_segment_header(number, &bytes).ok_or(JournalError::Segment { segment: number })?;
         if !self.segments.is_empty() && first > self.next_batch {
             return Err(JournalError::Batch { batch: self.next_batch });
@@ -393,6 +421,9 @@ impl Replay {
         let mut at = PAGE;
         let mut batch = first;
         while let Some(end) = parse_batch(number, batch, &bytes, at) {
+            if key.is_some_and(|key| !is_own(&bytes[at..at + BATCH_HEADER], key)) {
+                return Err(JournalError::Forged { batch });
+            }
             self.batches.push(Located { segment: number, number: batch, frames: at + BATCH_HEADER..end });
             at = end.next_multiple_of(PAGE);
             batch += 1;
@@ -461,8 +492,14 @@ fn parse_batch(segment: u64, batch: u64, bytes: &[u8], at: usize) -> Option<usiz
         rest = after;
     }
     let digest = batch_digest(segment, batch, length, count, &hashed);
-    let valid = found == count && header[24..] == digest && padding.iter().all(|&byte| byte == 0);
+    let valid = found == count && header[DIGEST] == digest && padding.iter().all(|&byte| byte == 0);
     valid.then_some(end)
+}
+
+/// Whether the tag in a batch's header is the one that `key` gives its digest.
+fn is_own(header: &[u8], key: &dyn JournalKey) -> bool {
+    let digest = header[DIGEST].first_chunk().expect("the range of the digest is one of 32 bytes");
+    aws_lc_rs::constant_time::verify_slices_are_equal(&key.tag(digest), &header[TAG]).is_ok()
 }
 
 /// Whether a valid batch with a number above `broken` stands after `at`.
@@ -503,7 +540,7 @@ fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
 #[must_use]
 pub fn parse_segment(number: u64, bytes: &[u8]) -> Option<usize> {
     let mut replay = Replay { next_number: 1, next_batch: 1, ..Replay::default() };
-    replay.add(number, bytes.to_vec(), true).ok()?;
+    replay.add(number, bytes.to_vec(), true, None).ok()?;
     Some(replay.frames().count())
 }
 

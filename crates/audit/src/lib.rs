@@ -23,10 +23,15 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use audit::{Class, Node, OpenError, Options, Origin, Record, Signer};
+//! use audit::{Class, JournalKey, Node, OpenError, Options, Origin, Record, Signer};
 //!
-//! async fn example(folder: &std::path::Path, signer: Arc<dyn Signer>, record: &Record) -> Option<u64> {
-//!     let node = Node::open(folder, Options::default()).ok()?;
+//! async fn example(
+//!     folder: &std::path::Path,
+//!     key: Arc<dyn JournalKey>,
+//!     signer: Arc<dyn Signer>,
+//!     record: &Record,
+//! ) -> Option<u64> {
+//!     let node = Node::open(folder, Options::default(), key).ok()?;
 //!     let log = node.log(&Origin::parse("strongroom.dev/contoso/a")?, signer).ok()?;
 //!     log.append(record, Class::Authenticated).await.ok()
 //! }
@@ -61,7 +66,7 @@ mod verify;
 pub use checkpoint::{Checkpoint, MAX_NOTE_BYTES, NoteError, Origin, SignError, Signer, VerifierKey, split_notes};
 pub use error::{AppendError, CheckpointError, Damage, OpenError};
 pub use failed_tokens::{Decision, FailedTokens, Summary};
-pub use journal::{JournalError, parse_segment};
+pub use journal::{JournalError, JournalKey, parse_segment};
 pub use log::{Announcement, Class, Log};
 pub use merkle::{Hash, empty_root, leaf_hash, node_hash, verify_consistency, verify_inclusion};
 pub use node::{Node, Options};

@@ -16,7 +16,7 @@ use crate::checkpoint::{Origin, Signer, VerifierKey};
 use crate::disk::{Disk, LocalDisk, create_file, create_folder};
 use crate::error::{AppendError, OpenError};
 use crate::gather::{Announced, Pace};
-use crate::journal::{Batch, Frame, LogKey, Replay, Writer};
+use crate::journal::{Batch, Frame, JournalKey, LogKey, Replay, Writer};
 use crate::log::{Class, Log, LogState};
 use crate::settle::{self, Request};
 use crate::{record, recover};
@@ -146,17 +146,23 @@ pub(crate) enum Placed {
 }
 
 impl Node {
-    /// Opens the logs in `folder`, which is made if it is not there. Reads the journal, so its time grows with what was
+    /// Opens the logs in `folder`, which is made if it is not there. `key` is the node's own for its journal. Reads the journal, so its time grows with what was
     /// written of late, not with the logs. Blocks on the disk.
     ///
     /// # Errors
-    /// [`OpenError`] if another process has it open, if the disk fails, or if the journal lacks what was durable. What
+    /// [`OpenError`] if another process has it open, if the disk fails, or if the journal lacks what was durable or holds
+    /// what this node did not write. What
     /// is wrong with a single log is told by [`Node::log`].
-    pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
-        Self::open_on(folder, options, Arc::new(LocalDisk))
+    pub fn open(folder: &Path, options: Options, key: Arc<dyn JournalKey>) -> Result<Self, OpenError> {
+        Self::open_on(folder, options, key, Arc::new(LocalDisk))
     }
 
-    pub(crate) fn open_on(folder: &Path, options: Options, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
+    pub(crate) fn open_on(
+        folder: &Path,
+        options: Options,
+        key: Arc<dyn JournalKey>,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, OpenError> {
         check(&options)?;
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -165,7 +171,8 @@ impl Node {
         let journal = folder.join("journal");
         create_folder(&journal).map_err(at(&journal))?;
         let lock = lock(&folder.join("lock"))?;
-        let replay = Replay::read(&journal).map_err(|error| OpenError::Journal { source: Arc::new(error) })?;
+        let replay =
+            Replay::read(&journal, Some(&*key)).map_err(|error| OpenError::Journal { source: Arc::new(error) })?;
         let mut frames: HashMap<LogKey, Vec<Frame<'_>>> = HashMap::new();
         let mut segments: Vec<SegmentNote> =
             replay.numbers().map(|number| SegmentNote { number, needed: HashMap::new() }).collect();
@@ -196,7 +203,7 @@ impl Node {
 
         let (spare, syncs) = (Arc::<Mutex<()>>::default(), Arc::<AtomicU64>::default());
         let mut writer =
-            Writer::new(&journal, disk.clone(), options.segment_bytes, &replay, spare.clone(), syncs.clone());
+            Writer::new(&journal, disk.clone(), key, options.segment_bytes, &replay, spare.clone(), syncs.clone());
         rewrite_last(&mut writer, &replay, &mut segments, &homeless).map_err(at(&journal))?;
         let free = disk.free(folder).map_err(at(folder))?;
         let backlog = logs.values().map(|log| log.settling().waiting_bytes()).sum();

@@ -115,11 +115,16 @@ fn recover(folder: &Path, origin: &Origin, frames: &[Frame<'_>]) -> Result<LogSt
     if latest.is_none() && (settled > 0 || !frames.is_empty()) {
         return Err(Damage::Missing { path: "checkpoint".into() }.into());
     }
+    // The marker moves only after a checkpoint of its size.
+    let signed = latest.as_ref().map_or(0, |latest| latest.size);
+    if settled > signed {
+        return Err(Damage::Unsigned { settled, signed }.into());
+    }
     let edge = Edge::read(folder, settled).map_err(Failure::edge(folder))?;
     let frontier = Frontier::from_levels(edge.levels(), settled);
     let stored_tree = StoredTree::new(folder, settled);
     let mut tree = Tree { folder, settled, stored: stored_tree, edge, frontier, tail: Tail::default() };
-    if let Some(latest) = latest.as_ref().filter(|latest| latest.size <= settled) {
+    if let Some(latest) = latest.as_ref().filter(|latest| latest.size == settled) {
         let root = range_root(&mut tree.stored, 0, latest.size).map_err(Failure::edge(folder))?;
         if root != latest.root {
             return Err(Damage::Root { size: latest.size }.into());

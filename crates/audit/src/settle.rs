@@ -240,7 +240,8 @@ pub(crate) fn checkpoint(shared: &Shared, log: &LogState, settle: bool) -> Resul
     let (size, root, completed) = settling.advance(shared, log);
     settling.sign(shared, log, size, root)?;
     completed?;
-    if settle {
+    // Below the marker nothing but a signature protects a record; without one it stays in the journal.
+    if settle && log.signer.get().is_some() {
         settling.settle(shared, log)?;
     }
     Ok(())

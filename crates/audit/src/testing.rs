@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 
-use crate::{Caller, Record, SignError, Signer};
+use crate::{Caller, JournalKey, Record, SignError, Signer};
 
 /// A record that differs with `n`.
 pub(crate) fn record(n: u64) -> Record {
@@ -54,4 +54,15 @@ pub(crate) fn signer(seed: u8) -> Arc<dyn Signer> {
         }
     }
     Arc::new(Fixed(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()))
+}
+
+/// A key for the journal, always the same.
+pub(crate) fn journal_key() -> Arc<dyn JournalKey> {
+    struct Fixed(aws_lc_rs::hmac::Key);
+    impl JournalKey for Fixed {
+        fn tag(&self, digest: &[u8; 32]) -> [u8; 32] {
+            aws_lc_rs::hmac::sign(&self.0, digest).as_ref().try_into().unwrap()
+        }
+    }
+    Arc::new(Fixed(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &[7; 32])))
 }

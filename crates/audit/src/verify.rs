@@ -255,8 +255,8 @@ pub(crate) struct Stored {
 
 impl Stored {
     pub(crate) fn open(folder: &Path, origin: &Origin) -> Result<Self, VerifyError> {
-        let replay =
-            Replay::read(&journal_folder(folder)).map_err(|error| VerifyError::Journal { source: Arc::new(error) })?;
+        let replay = Replay::read(&journal_folder(folder), None)
+            .map_err(|error| VerifyError::Journal { source: Arc::new(error) })?;
         let (settled, bytes) = marker(folder)?;
         let key = origin.key();
         let frames: Vec<_> = replay.frames().filter(|(_, frame)| frame.log == key).collect();

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use audit::{Class, Node, Options, Record, read, verify};
-use common::{options, origin, record, signer};
+use common::{journal_key, options, origin, record, signer};
 
 const FOLDER: &str = "AUDIT_CRASH_FOLDER";
 const START: &str = "AUDIT_CRASH_START";
@@ -22,7 +22,7 @@ fn victim() {
     let start: u64 = std::env::var(START).unwrap().parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let options = Options { checkpoint_interval: Duration::from_millis(15), ..options() };
-    let node = Node::open(Path::new(&folder), options).unwrap();
+    let node = Node::open(Path::new(&folder), options, journal_key(1)).unwrap();
     let log = node.log(&origin("a"), signer(1)).unwrap();
     runtime.block_on(async {
         let mut tasks = Vec::new();
@@ -79,7 +79,7 @@ fn a_killed_process_loses_nothing_acknowledged() {
         assert!(seen >= enough, "the victim ended by itself");
         child.wait().unwrap();
 
-        let node = Node::open(folder.path(), options()).unwrap();
+        let node = Node::open(folder.path(), options(), journal_key(1)).unwrap();
         let log = node.log(&origin("a"), signer(1)).unwrap();
         drop(node);
         let log_folder = folder.path().join(log.origin().folder());

@@ -4,10 +4,10 @@
 mod common;
 
 use audit::{Class, Node, OpenError, Record};
-use common::{options, origin, record, signer};
+use common::{journal_key, options, origin, record, signer};
 
 fn reopened(folder: &std::path::Path) -> (Node, audit::Log) {
-    let node = Node::open(folder, options()).unwrap();
+    let node = Node::open(folder, options(), journal_key(1)).unwrap();
     let log = node.log(&origin("a"), signer(1)).unwrap();
     (node, log)
 }
@@ -178,11 +178,11 @@ async fn new_records_are_signed_within_the_interval() {
 fn a_log_belongs_to_one_key_and_a_folder_to_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let (node, log) = reopened(folder.path());
-    assert!(matches!(Node::open(folder.path(), options()), Err(OpenError::InUse)));
+    assert!(matches!(Node::open(folder.path(), options(), journal_key(1)), Err(OpenError::InUse)));
     assert!(matches!(node.log(&origin("a"), signer(2)), Err(OpenError::OtherKey { .. })));
     node.close();
     drop(log);
-    let node = Node::open(folder.path(), options()).unwrap();
+    let node = Node::open(folder.path(), options(), journal_key(1)).unwrap();
     assert!(matches!(node.log(&origin("a"), signer(2)), Err(OpenError::OtherKey { .. })));
     node.log(&origin("b"), signer(2)).unwrap();
 }

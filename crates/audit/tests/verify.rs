@@ -9,13 +9,13 @@ use audit::{
     Class, Damage, Filter, Hash, Node, OpenError, Origin, Record, VerifyError, consistency_proof, empty_root,
     inclusion_proof, leaf_hash, node_hash, read, root, verify, verify_consistency, verify_inclusion,
 };
-use common::{options, origin, record, signer};
+use common::{journal_key, options, origin, record, signer};
 use proptest::prelude::*;
 
 /// Appends `records` and closes the node again.
 fn appended(folder: &Path, log: &Origin, records: &[Record], settle: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let node = Node::open(folder, options()).unwrap();
+    let node = Node::open(folder, options(), journal_key(1)).unwrap();
     let log = node.log(log, signer(1)).unwrap();
     runtime.block_on(async {
         let waiting: Vec<_> = records.iter().map(|record| log.append(record, Class::Authenticated)).collect();
@@ -99,7 +99,7 @@ fn a_closed_log_verifies_without_its_journal_and_says_what_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_log_verifies_at_any_time() {
     let folder = tempfile::tempdir().unwrap();
-    let node = Node::open(folder.path(), options()).unwrap();
+    let node = Node::open(folder.path(), options(), journal_key(1)).unwrap();
     let log = node.log(&origin("a"), signer(1)).unwrap();
     let appender = tokio::spawn({
         let log = log.clone();
@@ -177,7 +177,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// What verifying, or else opening, says about the log after a change.
 fn noticed(node: &Path) -> bool {
     verify(&node.join(origin("a").folder()), None).is_err()
-        || match Node::open(node, options()) {
+        || match Node::open(node, options(), journal_key(1)) {
             Ok(opened) => opened.log(&origin("a"), signer(1)).is_err(),
             Err(_) => true,
         }
@@ -278,7 +278,7 @@ fn a_log_that_is_shorter_than_its_checkpoint_is_not_opened() {
     let log = folder.path().join(origin("a").folder());
     std::fs::remove_dir_all(folder.path().join("journal")).unwrap();
     std::fs::remove_file(log.join("settled")).unwrap();
-    let node = Node::open(folder.path(), options()).unwrap();
+    let node = Node::open(folder.path(), options(), journal_key(1)).unwrap();
     let opened = node.log(&origin("a"), signer(1));
     match opened.err() {
         Some(OpenError::Tampered { source: Damage::Short { found: 0, signed: 40 }, .. }) => {}
@@ -291,11 +291,29 @@ fn a_log_that_is_shorter_than_its_checkpoint_is_not_opened() {
 }
 
 #[test]
+fn records_that_no_checkpoint_is_about_are_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    appended(folder.path(), &origin("a"), &(0..40).map(record).collect::<Vec<_>>(), true);
+    let log = folder.path().join(origin("a").folder());
+    let earlier = ["checkpoint", "checkpoints"].map(|name| (log.join(name), std::fs::read(log.join(name)).unwrap()));
+    appended(folder.path(), &origin("a"), &(40..50).map(record).collect::<Vec<_>>(), true);
+    for (path, notes) in earlier {
+        std::fs::write(path, notes).unwrap();
+    }
+    let node = Node::open(folder.path(), options(), journal_key(1)).unwrap();
+    let opened = node.log(&origin("a"), signer(1));
+    match opened.err() {
+        Some(OpenError::Tampered { source: Damage::Unsigned { settled: 50, signed: 40 }, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_folder_that_was_taken_away_is_not_made_again_under_its_records() {
     let folder = tempfile::tempdir().unwrap();
     appended(folder.path(), &origin("a"), &[record(1)], false);
     std::fs::remove_dir_all(folder.path().join(origin("a").folder())).unwrap();
-    let node = Node::open(folder.path(), options()).unwrap();
+    let node = Node::open(folder.path(), options(), journal_key(1)).unwrap();
     let opened = node.log(&origin("a"), signer(1));
     assert!(matches!(opened.err(), Some(OpenError::Tampered { source: Damage::Missing { .. }, .. })));
     node.log(&origin("b"), signer(1)).unwrap();
@@ -308,6 +326,6 @@ fn a_log_of_another_origin_does_not_pass_in_its_place() {
     let (a, b) = (folder.path().join(origin("a").folder()), folder.path().join(origin("b").folder()));
     std::fs::rename(a, b).unwrap();
     std::fs::remove_dir_all(folder.path().join("journal")).unwrap();
-    let node = Node::open(folder.path(), options()).unwrap();
+    let node = Node::open(folder.path(), options(), journal_key(1)).unwrap();
     assert!(matches!(node.log(&origin("b"), signer(1)).err(), Some(OpenError::Tampered { .. })));
 }

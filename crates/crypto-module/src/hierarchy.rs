@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::lock::Locked;
+use crate::log::JournalKey;
 use crate::seal::{self, KEY, Purpose};
 
 /// The node key encryption key: under it lie the roots of all pools of a cell.
@@ -63,6 +64,14 @@ impl NodeKey {
             return refused("belongs to another user");
         }
         Locked::filled(|bytes| file.read_exact(bytes).map_err(failed)).map(Self)
+    }
+
+    /// The key of this node's audit journal.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without memory.
+    pub fn journal_key(&self) -> Result<JournalKey, Error> {
+        JournalKey::derive(&self.0)
     }
 
     pub(crate) fn seal_root(&self, pool: &PoolName, root: &[u8; KEY]) -> Result<Vec<u8>, Error> {

@@ -80,7 +80,7 @@ pub use head::{Element, Head};
 pub use hierarchy::NodeKey;
 pub use keys::{KeyMaterial, PublicKey, RsaFactors, RsaMaterial, verify_with_public};
 pub use lock::{HardeningReport, harden_process};
-pub use log::LogKey;
+pub use log::{JournalKey, LogKey};
 pub use module::{
     DecryptInput, EncryptInput, Encrypted, GenerateKey, ImportKey, LONGEST_INPUT, MOST_RANDOM_BYTES, Module, SignInput,
     VerifyInput,

@@ -1,12 +1,14 @@
-//! Keys that sign checkpoints of audit logs; see `SPEC.md`, section 6.
+//! Keys of the audit logs: those that sign checkpoints, and the one of a node's journal; see `SPEC.md`, section 6.
 
 use std::fmt;
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::hierarchy::{Master, Masters};
+use crate::lock::Locked;
 use crate::seal::{self, KEY};
 
 /// The Ed25519 key of one log.
@@ -41,5 +43,27 @@ impl LogKey for SoftwareLogKey {
 impl fmt::Debug for SoftwareLogKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LogKey(..)")
+    }
+}
+
+/// The key under which a node authenticates what it writes to its audit journal.
+pub struct JournalKey(Locked<KEY>);
+
+impl JournalKey {
+    pub(crate) fn derive(node_key: &[u8; KEY]) -> Result<Self, Error> {
+        Locked::filled(|bytes| seal::derive(node_key, "strongroom/1/journal", b"", bytes)).map(Self)
+    }
+
+    /// HMAC-SHA-256 of `digest`.
+    #[must_use]
+    pub fn tag(&self, digest: &[u8; 32]) -> [u8; 32] {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*self.0), digest);
+        tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
+    }
+}
+
+impl fmt::Debug for JournalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JournalKey(..)")
     }
 }

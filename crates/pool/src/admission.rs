@@ -231,7 +231,7 @@ impl Inner {
     }
 
     /// What every record of this pool says of an operation.
-    fn blank_record(&self, operation: &'static str) -> Record {
+    pub(crate) fn blank_record(&self, operation: &'static str) -> Record {
         Record {
             id: Uuid::now_v7().as_u128(),
             time: self.clock.now_millis(),

@@ -47,7 +47,7 @@ pub use error::{Error, Missing};
 pub use founding::{Founding, FoundingError, Properties, found, sealed_root};
 pub use key_use::{DecryptRequest, Decrypted, EncryptRequest, Encrypted, SignRequest, Signature, VerifyRequest};
 pub use keys::{ImportRequest, KeyChange, KeyVersionState, NewKey};
-pub use open::{OpenError, Parts};
+pub use open::{LostLog, OpenError, Parts};
 pub use rotation::StoredPolicy;
 pub use view::Quotas;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use audit::Record;
 use crypto_module::{Head, Module};
 use model::PoolName;
 use model::rbac::Access;
@@ -13,11 +14,11 @@ use crate::clock::Clock;
 use crate::founding::Properties;
 use crate::paths::{Kind, Paths};
 use crate::records::{
-    KeyRecord, OutboxRecord, PropertiesRecord, RoleAssignmentRecord, RoleDefinitionRecord, SettingsRecord, Unreadable,
+    KeyRecord, LogRecord, OutboxRecord, PropertiesRecord, RoleAssignmentRecord, RoleDefinitionRecord, SettingsRecord, Unreadable,
     decode,
 };
 use crate::view::{Key, Quotas, State, View};
-use crate::writer::{Waiting, Writer, channel, head_line};
+use crate::writer::{Planned, Waiting, Writer, channel, head_line};
 use crate::{Directory, Inner, Pool, keys};
 
 /// Entries read from the store at a time.
@@ -41,6 +42,18 @@ pub struct Parts {
     pub quotas: Quotas,
     /// Who knows the groups of a principal, if anyone is configured.
     pub directory: Option<Arc<dyn Directory>>,
+    /// What to do if the log has lost records.
+    pub lost_log: LostLog,
+}
+
+/// What to do if a node's audit log has fewer records than the store remembers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LostLog {
+    /// The pool does not open.
+    #[default]
+    Refuse,
+    /// It opens, and the log goes on with a record that says so.
+    Accept,
 }
 
 /// Why a pool cannot be opened. Nothing is served then.
@@ -69,6 +82,17 @@ pub enum OpenError {
         /// The newest head in a signed checkpoint.
         seen: u64,
     },
+    /// Records of this node's audit log are gone, or all of it.
+    #[error(
+        "this node's audit log has {found} records, but the store remembers {known}: put the audit folder back; to go \
+         on without those that are lost, which is recorded, set danger_accept_lost_log once"
+    )]
+    LogLost {
+        /// What the log has.
+        found: u64,
+        /// What it had at least.
+        known: u64,
+    },
     /// A value was written by another version of the program.
     #[error("the value at {path} was written by another version of the program")]
     OtherVersion {
@@ -86,6 +110,7 @@ impl Pool {
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
         let paths = Paths::new(&parts.name);
         let loaded = Loading::new(paths.clone(), parts.module.clone()).read(&*parts.store).await?;
+        let lost = loaded.lost_log(&parts.node, parts.log.size());
         let missing = if loaded.elements.is_empty() { OpenError::Absent } else { OpenError::HeadMismatch };
         let (head, head_revision) = loaded.head.ok_or(missing)?;
         if !head.matches(loaded.elements.values().copied()) {
@@ -94,6 +119,11 @@ impl Pool {
         let seen = remembered_head(&parts.log);
         if head.sequence() < seen {
             return Err(OpenError::RolledBack { found: head.sequence(), seen });
+        }
+        if let Some(lost) = &lost
+            && parts.lost_log == LostLog::Refuse
+        {
+            return Err(lost.error());
         }
         parts.log.set_extension(head_line(head.sequence()));
 
@@ -130,7 +160,36 @@ impl Pool {
         };
         tokio::spawn(writer.run(inbox, Arc::downgrade(&inner)));
         inner.writer.deliver();
+        if let Some(lost) = lost {
+            inner.go_on_without(&lost).await?;
+        }
         Ok(Self(inner))
+    }
+}
+
+impl Inner {
+    /// Has the store remember the log as it is now, and the log that an operator accepted the loss.
+    async fn go_on_without(&self, lost: &Lost) -> Result<(), OpenError> {
+        let why = lost.error().to_string();
+        tracing::error!(%why, "the loss is accepted, and recorded");
+        let record = Record { status: 200, reason: Some(why.into()), ..self.blank_record("AcceptLostLog") };
+        let recorded = async {
+            let (committed, ()) = self.writer.commit(record, |_, _| Ok((Planned::default(), ()))).await?;
+            self.deliver(committed).await
+        };
+        recorded.await.map_err(|_| lost.error())
+    }
+}
+
+/// How many records of its own log a node has, and how many it had at least.
+struct Lost {
+    found: u64,
+    known: u64,
+}
+
+impl Lost {
+    fn error(&self) -> OpenError {
+        OpenError::LogLost { found: self.found, known: self.known }
     }
 }
 
@@ -160,6 +219,7 @@ struct Loading {
     roles: Vec<model::rbac::RoleDefinition>,
     assignments: Vec<model::rbac::RoleAssignment>,
     outbox: Vec<Waiting>,
+    logs: Vec<LogRecord>,
 }
 
 impl Loading {
@@ -176,7 +236,17 @@ impl Loading {
             roles: Vec::new(),
             assignments: Vec::new(),
             outbox: Vec::new(),
+            logs: Vec::new(),
         }
+    }
+
+    /// Why the log of `node`, which has `found` records, cannot be the one that the store remembers.
+    fn lost_log(&self, node: &str, found: u64) -> Option<Lost> {
+        let known = self.logs.iter().find(|log| log.node == node)?.size;
+        // A node's first change may have been committed and not recorded yet; it still waits in the outbox then.
+        let begun = known > 0 || !self.outbox.iter().any(|waiting| waiting.since == 0);
+        let known = known.max(u64::from(begun));
+        (found < known).then_some(Lost { found, known })
     }
 
     async fn read(mut self, store: &dyn Store) -> Result<Self, OpenError> {
@@ -251,6 +321,7 @@ impl Loading {
                 let OutboxRecord { since, record } = decode(&value).map_err(other_version)?;
                 self.outbox.push(Waiting { outbox: entry.path.clone(), record, since });
             }
+            Kind::Log => self.logs.push(decode(&value).map_err(other_version)?),
             Kind::Root | Kind::Head | Kind::KeyVersion(_) => {}
         }
         Ok(())

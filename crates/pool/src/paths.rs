@@ -1,5 +1,7 @@
 //! Where a pool keeps what. Names stand in clear, in lower case; values are sealed.
 
+use std::fmt::Write;
+
 use model::rbac::{Guid, Scope};
 use model::{KeyName, KeyVersion, PoolName};
 use store::{Path, Prefix};
@@ -23,6 +25,7 @@ pub(crate) enum Kind {
     RoleDefinition,
     RoleAssignment,
     Outbox,
+    Log,
 }
 
 impl Paths {
@@ -78,6 +81,15 @@ impl Paths {
         self.path(format_args!("outbox/{id}"))
     }
 
+    /// What is known of a node's audit log. Names of nodes may hold what paths may not.
+    pub(crate) fn log(&self, node: &str) -> Path {
+        let mut name = String::with_capacity(2 * node.len());
+        for byte in node.bytes() {
+            write!(name, "{byte:02x}").expect("text takes everything");
+        }
+        self.path(format_args!("logs/{name}"))
+    }
+
     /// What stands at `path`; `None` for a path that this version of the program does not write.
     pub(crate) fn kind(&self, path: &Path) -> Option<Kind> {
         let tail = path.as_str().strip_prefix(&self.root)?.strip_prefix('/')?;
@@ -94,6 +106,7 @@ impl Paths {
                 Kind::RoleAssignment
             }
             ["outbox", _] => Kind::Outbox,
+            ["logs", _] => Kind::Log,
             _ => return None,
         })
     }
@@ -121,6 +134,7 @@ mod tests {
             (paths.role_assignment(&Scope::Keys, guid), Kind::RoleAssignment),
             (paths.role_assignment(&Scope::Key(key.clone()), guid), Kind::RoleAssignment),
             (paths.outbox(Uuid::nil()), Kind::Outbox),
+            (paths.log("Node-1 \u{fc}"), Kind::Log),
         ] {
             assert_eq!(paths.kind(&path), Some(kind), "{}", path.as_str());
             assert!(paths.all().contains(&path));

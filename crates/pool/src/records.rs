@@ -256,6 +256,16 @@ pub(crate) struct OutboxRecord {
     pub(crate) record: audit::Record,
 }
 
+/// What the store knows of one node's audit log.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogRecord {
+    /// The node's name.
+    pub(crate) node: String,
+    /// How many durable records it had before the node's newest change: it never has fewer.
+    pub(crate) size: u64,
+}
+
 /// Bytes as lower-case hexadecimal text.
 mod hexadecimal {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -14,12 +14,12 @@ use crate::Inner;
 use crate::admission::outbox_path;
 use crate::error::Error;
 use crate::paths::Paths;
-use crate::records::{OutboxRecord, encode};
+use crate::records::{LogRecord, OutboxRecord, encode};
 use crate::view::{Effect, State};
 
 /// Changes that may wait for their turn.
 const QUEUE: usize = 1024;
-/// Writes of one change, so that head, outbox entry and deletions of delivered entries fit beside them.
+/// Writes of one change, so that head, outbox entry, log size and deletions of delivered entries fit beside them.
 pub(crate) const WRITES_PER_CHANGE: usize = 48;
 /// Delivered outbox entries deleted beside one change.
 const CLEANED_PER_COMMIT: usize = 12;
@@ -242,6 +242,9 @@ impl Writer {
 
         let mut writes = planned.writes;
         writes.push((outbox.clone(), Some(sealed_entry)));
+        let log = self.paths.log(&pool.node);
+        let sealed_size = self.seal(&log, 1, &encode(&LogRecord { node: pool.node.to_string(), size: since }))?;
+        writes.push((log, Some(sealed_size)));
         let cleaned = self.delivered.len().min(CLEANED_PER_COMMIT);
         writes.extend(self.delivered[..cleaned].iter().map(|path| (path.clone(), None)));
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use model::settings::Setting;
 use model::{KeyKind, RsaSize};
-use pool::{Error, NewKey, OpenError};
+use pool::{Error, LostLog, NewKey, OpenError};
 use testkit::{ADMIN, Fault, OWNER, Setup, TestPool, call, key_name, new_oct, oct_key};
 
 /// The paths of the records that wait in the outbox.
@@ -154,6 +154,40 @@ async fn a_store_put_back_behind_unsigned_records_is_refused() {
     assert!(matches!(refused, Err(OpenError::RolledBack { found: 1, seen: 2 })), "{refused:?}");
 }
 
+/// Whoever has the disk takes the audit log away, or puts an earlier one in its place: the store remembers how many
+/// records it had. An operator who knows of the loss can go on, and that is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_records_is_refused_until_an_operator_accepts_the_loss() {
+    let mut pool = Setup::default().start().await;
+    oct_key(&pool, "a").await;
+    pool.stop().await;
+    let earlier = files(pool.audit_folder());
+    pool.start().await.unwrap();
+    for turn in 0..4 {
+        change_setting(pool.pool(), turn % 2 == 0).await.unwrap();
+    }
+    pool.stop().await;
+    let whole = files(pool.audit_folder());
+
+    for (kept, had) in [(&earlier, 1), (&BTreeMap::new(), 0)] {
+        put_back(pool.audit_folder(), kept);
+        let refused = pool.start().await;
+        assert!(matches!(refused, Err(OpenError::LogLost { found, known: 4 }) if found == had), "{refused:?}");
+    }
+    put_back(pool.audit_folder(), &whole);
+    pool.start().await.unwrap();
+    pool.stop().await;
+
+    put_back(pool.audit_folder(), &BTreeMap::new());
+    pool.set_lost_log(LostLog::Accept);
+    pool.start().await.unwrap();
+    assert!(pool.records().await.iter().any(|record| record.operation == "AcceptLostLog"));
+    pool.stop().await;
+    pool.set_lost_log(LostLog::Refuse);
+    pool.start().await.unwrap();
+    oct_key(&pool, "b").await;
+}
+
 /// All files below a folder.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
@@ -172,8 +206,9 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// Makes a folder hold exactly these files.
 fn put_back(folder: &Path, kept: &BTreeMap<PathBuf, Vec<u8>>) {
-    for path in files(folder).into_keys() {
-        std::fs::remove_file(path).unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
     }
     for (path, bytes) in kept {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -4,19 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::{Origin, SignError, Signer};
+use audit::Origin;
 use bytes::Bytes;
-use crypto_module::{Engine, LogKey, Module, NodeKey};
+use crypto_module::{Engine, Module, NodeKey};
 use identity::{AmbiguousIssuer, Audience, KeySetError};
 use model::deleted_keys::{PurgeProtection, Retention};
 use model::rbac::Guid;
 use model::{PoolName, PrincipalId};
-use pool::{Clock, Founding, FoundingError, Parts, Pool, Properties, Quotas};
+use pool::{Clock, Founding, FoundingError, LostLog, Parts, Pool, Properties, Quotas};
 use store::Store;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 use wire::challenge::ChallengeError;
 
+use crate::audit_keys::{NodeJournalKey, PoolLogKey};
 use crate::data_plane::DataPlane;
 use crate::hosts::{Hosts, Naming, PoolHost};
 use crate::issuer::{Accounts, FileError, SigningKey, TokenIssuer};
@@ -46,6 +47,8 @@ pub struct Setup {
     pub audit_folder: PathBuf,
     /// Size of the audit logs.
     pub audit: audit::Options,
+    /// What to do if audit logs have lost records.
+    pub lost_log: LostLog,
     /// The pools' clock.
     pub clock: Arc<dyn Clock>,
     /// The pools.
@@ -153,7 +156,8 @@ impl Drop for Node {
 /// [`ComposeError`]; the first thing that is wrong.
 pub async fn compose(setup: Setup) -> Result<Node, ComposeError> {
     let engine = Engine::start(&setup.module)?;
-    let audit = audit::Node::open(&setup.audit_folder, setup.audit)?;
+    let journal_key = Arc::new(NodeJournalKey(setup.node_key.journal_key()?));
+    let audit = audit::Node::open(&setup.audit_folder, setup.audit, journal_key)?;
     let issuers = built_in_issuers(&setup)?;
     let outgoing = setup.outgoing;
 
@@ -172,7 +176,7 @@ pub async fn compose(setup: Setup) -> Result<Node, ComposeError> {
         let module = open_module(&engine, &setup.node_key, &*setup.store, pool, &*setup.clock).await?;
         let name = format!("strongroom/{}/{}", pool.name.as_str(), setup.node);
         let origin = Origin::parse(&name).ok_or(ComposeError::Origin(name))?;
-        let signer = Arc::new(LogSigner(module.log_key(origin.as_str())?));
+        let signer = Arc::new(PoolLogKey(module.log_key(origin.as_str())?));
         let opened = Pool::open(Parts {
             name: pool.name.clone(),
             node: Arc::clone(&setup.node),
@@ -182,6 +186,7 @@ pub async fn compose(setup: Setup) -> Result<Node, ComposeError> {
             clock: Arc::clone(&setup.clock),
             quotas: pool.quotas,
             directory: None,
+            lost_log: setup.lost_log,
         })
         .await
         .map_err(|source| ComposeError::Pool { pool: pool.name.as_str().to_owned(), source })?;
@@ -256,18 +261,5 @@ async fn count_failed_tokens(plane: Arc<DataPlane>) {
     loop {
         tokio::time::sleep(COUNT_EVERY).await;
         plane.count_failed_tokens().await;
-    }
-}
-
-/// Lets the audit log sign with a key that stays in the module.
-struct LogSigner(Arc<dyn LogKey>);
-
-impl Signer for LogSigner {
-    fn public_key(&self) -> [u8; 32] {
-        self.0.public_key()
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
-        Ok(self.0.sign(message))
     }
 }

@@ -200,6 +200,8 @@ pub struct Audit {
     /// How long records stand unsigned.
     #[serde(deserialize_with = "duration")]
     pub checkpoint_interval: Duration,
+    /// Whether a log that has lost records is gone on with.
+    pub danger_accept_lost_log: bool,
 }
 
 /// `[module]`

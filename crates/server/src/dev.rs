@@ -17,6 +17,7 @@ pub use model::PoolName;
 use model::deleted_keys::{PurgeProtection, Retention};
 use model::rbac::{CRYPTO_AUDITOR, CRYPTO_OFFICER, CRYPTO_USER, Guid};
 use model::{PrincipalId, UnixTime};
+pub use pool::LostLog;
 use pool::Quotas;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
@@ -78,6 +79,8 @@ pub struct DevOptions {
     pub built_in_keys: Vec<PathBuf>,
     /// PEM files with further authorities to trust when fetching keys.
     pub trust_ca: Vec<PathBuf>,
+    /// What to do if audit logs have lost records.
+    pub lost_log: LostLog,
     /// What to log, as `tracing` filters are written.
     pub log: String,
 }
@@ -241,6 +244,7 @@ fn setup(
         module: crypto_module::Options::default(),
         audit_folder: folder.folder("audit")?,
         audit: audit::Options::default(),
+        lost_log: options.lost_log,
         clock,
         pools: vec![PoolSetup {
             name: options.pool.clone(),

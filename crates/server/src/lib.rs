@@ -17,6 +17,7 @@
 //! It holds no pool key and decides no right: the one is `crypto-module`'s, the other `pool`'s. It writes no token,
 //! no secret and no request body to the log.
 
+pub mod audit_keys;
 pub mod compose;
 pub mod config;
 pub mod data_folder;

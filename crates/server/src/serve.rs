@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crypto_module::NodeKey;
-use pool::{Quotas, SystemClock};
+use pool::{LostLog, Quotas, SystemClock};
 use rustls::pki_types::CertificateDer;
 use store::Embedded;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -87,6 +87,7 @@ fn setup(config: &Config, folder: &DataFolder, roots: &[CertificateDer<'_>]) -> 
         module: module_options(&config.module),
         audit_folder: folder.folder("audit")?,
         audit: audit_options(&config.audit),
+        lost_log: if config.audit.danger_accept_lost_log { LostLog::Accept } else { LostLog::Refuse },
         clock: Arc::new(SystemClock),
         pools: config.pools.iter().map(|(name, pool)| pool_setup(name.clone(), pool)).collect(),
         built_in,

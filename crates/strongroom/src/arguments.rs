@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 
-use server::dev::{DevOptions, FurtherIssuer, PoolName};
+use server::dev::{DevOptions, FurtherIssuer, LostLog, PoolName};
 
 /// The open Managed HSM.
 #[derive(Debug, Parser)]
@@ -57,6 +57,9 @@ pub(crate) struct DevArguments {
     /// Trust this authority (PEM) when keys are fetched (repeatable).
     #[arg(long, value_name = "FILE")]
     trust_ca: Vec<PathBuf>,
+    /// Go on if the audit folder has lost records or is gone; the loss is recorded.
+    #[arg(long)]
+    danger_accept_lost_log: bool,
     /// What to log on standard error: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: String,
@@ -147,6 +150,7 @@ impl DevArguments {
             issuers,
             built_in_keys,
             trust_ca: self.trust_ca.clone(),
+            lost_log: if self.danger_accept_lost_log { LostLog::Accept } else { LostLog::Refuse },
             log: self.log.clone(),
         })
     }

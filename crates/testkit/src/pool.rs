@@ -3,12 +3,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use audit::{Record, SignError, Signer};
-use crypto_module::{Engine, LogKey, Module, NodeKey};
+use audit::Record;
+use crypto_module::{Engine, Module, NodeKey};
 use model::deleted_keys::{PurgeProtection, Retention};
 use model::rbac::{CRYPTO_OFFICER, CRYPTO_USER, Guid, RoleAssignment, Scope};
 use model::{Days, KeyKind, KeyOperation, KeyOperations, OctSize, PoolName, PrincipalId, UnixTime};
-use pool::{Call, Directory, Founding, KeyVersionState, NewKey, OpenError, Parts, Pool, Properties, Quotas};
+use pool::{Call, Directory, Founding, KeyVersionState, LostLog, NewKey, OpenError, Parts, Pool, Properties, Quotas};
+use server::audit_keys::{NodeJournalKey, PoolLogKey};
 use store::{Embedded, Memory};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -35,6 +36,8 @@ pub struct Setup {
     pub directory: Option<Arc<dyn Directory>>,
     /// What the audit log may use.
     pub audit: audit::Options,
+    /// What to do if the audit log has lost records.
+    pub lost_log: LostLog,
     /// When its clock begins.
     pub now: UnixTime,
     /// Who administers it beside [`ADMIN`].
@@ -49,6 +52,7 @@ impl Default for Setup {
             quotas: Quotas::default(),
             directory: None,
             audit: audit::Options { segment_bytes: 256 << 10, ..audit::Options::default() },
+            lost_log: LostLog::Refuse,
             now: UnixTime(1_800_000_000),
             administrators: Vec::new(),
         }
@@ -157,6 +161,11 @@ impl TestPool {
         snapshot.write(&Embedded::on(self.disk.clone()).unwrap()).await;
     }
 
+    /// What to do at the next start if the audit log has lost records.
+    pub fn set_lost_log(&mut self, lost_log: LostLog) {
+        self.setup.lost_log = lost_log;
+    }
+
     /// Closes everything, and waits until it is closed. Whoever still holds the pool keeps it from closing.
     pub async fn stop(&mut self) {
         let Some(Running { pool, module: _, store, node }) = self.running.take() else { return };
@@ -183,10 +192,11 @@ impl TestPool {
             return Err(OpenError::Tampered { path: format!("pools/{}/root", pool_name()) });
         };
         let module: Arc<dyn Module> = Arc::new(module);
-        let node = audit::Node::open(self.folder.path(), self.setup.audit).unwrap();
+        let journal_key = Arc::new(NodeJournalKey(self.node_key.journal_key().unwrap()));
+        let node = audit::Node::open(self.folder.path(), self.setup.audit, journal_key).unwrap();
         let origin = audit::Origin::parse(&format!("strongroom.test/{}/a", pool_name())).unwrap();
         let key = module.log_key(origin.as_str()).unwrap();
-        let log = node.log(&origin, Arc::new(LogSigner(key))).unwrap();
+        let log = node.log(&origin, Arc::new(PoolLogKey(key))).unwrap();
         let pool = Pool::open(Parts {
             name: pool_name(),
             node: "a".into(),
@@ -196,6 +206,7 @@ impl TestPool {
             clock: self.clock.clone(),
             quotas: self.setup.quotas,
             directory: self.setup.directory.clone(),
+            lost_log: self.setup.lost_log,
         })
         .await?;
         self.running = Some(Running { pool, module, store, node });
@@ -284,18 +295,6 @@ fn engine() -> &'static Engine {
         let options = crypto_module::Options { workers: 2, rsa_stock: 0, ..crypto_module::Options::default() };
         Engine::start(&options).unwrap()
     })
-}
-
-struct LogSigner(Arc<dyn LogKey>);
-
-impl Signer for LogSigner {
-    fn public_key(&self) -> [u8; 32] {
-        self.0.public_key()
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
-        Ok(self.0.sign(message))
-    }
 }
 
 /// What a new version begins with that may be used for everything an oct key can do but leave.

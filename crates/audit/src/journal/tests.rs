@@ -2,11 +2,12 @@ use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::disk::LocalDisk;
+use crate::testing::journal_key;
 
 const LENGTH: u64 = 256 << 10;
 
 fn writer(folder: &Path, replay: &Replay) -> Writer {
-    Writer::new(folder, Arc::new(LocalDisk), LENGTH, replay, Arc::default(), Arc::<AtomicU64>::default())
+    Writer::new(folder, Arc::new(LocalDisk), journal_key(), LENGTH, replay, Arc::default(), Arc::<AtomicU64>::default())
 }
 
 fn batch(indexes: std::ops::Range<u64>) -> Batch {
@@ -19,7 +20,7 @@ fn batch(indexes: std::ops::Range<u64>) -> Batch {
 }
 
 fn replay(folder: &Path) -> Result<Replay, JournalError> {
-    Replay::read(folder)
+    Replay::read(folder, Some(&*journal_key()))
 }
 
 fn indexes(replay: &Replay) -> Vec<u64> {
@@ -62,9 +63,27 @@ fn full_segments_are_followed_by_others() {
 }
 
 #[test]
+fn a_whole_batch_of_somebody_else_is_refused_and_readable_without_the_key() {
+    struct Other;
+    impl JournalKey for Other {
+        fn tag(&self, _: &[u8; 32]) -> [u8; 32] {
+            [0; 32]
+        }
+    }
+    let folder = written([0..3]);
+    let found = replay(folder.path()).unwrap();
+    let count = Arc::<AtomicU64>::default();
+    let mut forger =
+        Writer::new(folder.path(), Arc::new(LocalDisk), Arc::new(Other), LENGTH, &found, Arc::default(), count);
+    forger.write(&mut batch(3..5)).unwrap();
+    assert!(matches!(replay(folder.path()), Err(JournalError::Forged { batch: 2 })));
+    assert_eq!(indexes(&Replay::read(folder.path(), None).unwrap()), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn a_torn_last_batch_is_cut() {
     let folder = written([0..3, 3..5]);
-    flip(folder.path(), 2 * PAGE as u64 + 70);
+    flip(folder.path(), (2 * PAGE + BATCH_HEADER + 14) as u64);
     assert_eq!(indexes(&replay(folder.path()).unwrap()), [0, 1, 2]);
 }
 
@@ -73,7 +92,13 @@ fn a_damaged_batch_before_another_is_refused_wherever_it_is_damaged() {
     let folder = written([0..3, 3..5]);
     for at in 0..PAGE as u64 {
         flip(folder.path(), PAGE as u64 + at);
-        assert!(matches!(replay(folder.path()), Err(JournalError::Batch { batch: 1 })), "byte {at}");
+        let refused = replay(folder.path()).err();
+        let tag = TAG.contains(&(at as usize));
+        assert!(
+            matches!(refused, Some(JournalError::Batch { batch: 1 }) if !tag)
+                || matches!(refused, Some(JournalError::Forged { batch: 1 }) if tag),
+            "byte {at}"
+        );
         flip(folder.path(), PAGE as u64 + at);
     }
 }
@@ -153,14 +178,14 @@ fn numbers_that_nobody_could_have_counted_to_are_refused_and_overflow_nothing() 
     // Whoever can write the folder can make the digests too.
     for (segment, first) in [(1, u64::MAX), (u64::MAX, 1)] {
         let mut bytes = segment_header(segment, first, LENGTH);
-        bytes.extend_from_slice(batch(0..1).seal(segment, first));
+        bytes.extend_from_slice(batch(0..1).seal(segment, first, &*journal_key()));
         bytes.resize(LENGTH as usize, 0);
         assert_eq!(parse_segment(segment, &bytes), None);
     }
     let mut bytes = segment_header(1, 1, LENGTH);
     let mut huge = Batch::new();
     huge.push(Frame { log: [1; 16], index: u64::MAX, id: 1, once: true, entry: b"entry" });
-    bytes.extend_from_slice(huge.seal(1, 1));
+    bytes.extend_from_slice(huge.seal(1, 1, &*journal_key()));
     bytes.resize(LENGTH as usize, 0);
     assert_eq!(parse_segment(1, &bytes), Some(0), "what is no batch is the end");
 }

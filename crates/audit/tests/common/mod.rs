@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::{Caller, Options, Origin, Record, SignError, Signer};
+use audit::{Caller, JournalKey, Options, Origin, Record, SignError, Signer};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 
 /// Small segments, so that little data fills several.
@@ -71,4 +71,15 @@ pub fn signer(seed: u8) -> Arc<dyn Signer> {
         }
     }
     Arc::new(Fixed(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()))
+}
+
+/// A key for the journal: whoever uses another `seed` is another node.
+pub fn journal_key(seed: u8) -> Arc<dyn JournalKey> {
+    struct Fixed(aws_lc_rs::hmac::Key);
+    impl JournalKey for Fixed {
+        fn tag(&self, digest: &[u8; 32]) -> [u8; 32] {
+            aws_lc_rs::hmac::sign(&self.0, digest).as_ref().try_into().unwrap()
+        }
+    }
+    Arc::new(Fixed(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &[seed; 32])))
 }

@@ -2,7 +2,7 @@ use super::*;
 
 use std::sync::Arc;
 
-use audit::{Caller, Class, Node, Options, Origin, SignError, Signer};
+use audit::{Caller, Class, JournalKey, Node, Options, Origin, SignError, Signer};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use clap::Parser;
 
@@ -21,6 +21,14 @@ impl Signer for Fixed {
 
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
         Ok(self.0.sign(message).as_ref().try_into().unwrap())
+    }
+}
+
+struct NoKey;
+
+impl JournalKey for NoKey {
+    fn tag(&self, digest: &[u8; 32]) -> [u8; 32] {
+        *digest
     }
 }
 
@@ -60,7 +68,8 @@ fn record(id: u128, operation: &'static str, status: u16) -> Record {
 /// A node's folder with two logs, whose records alternate in time.
 async fn node() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let node = Node::open(folder.path(), Options { segment_bytes: 256 * 1024, ..Options::default() }).unwrap();
+    let options = Options { segment_bytes: 256 * 1024, ..Options::default() };
+    let node = Node::open(folder.path(), options, Arc::new(NoKey)).unwrap();
     for (seed, pool) in [(1, "x"), (2, "y")] {
         let signer = Arc::new(Fixed(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()));
         let log = node.log(&Origin::parse(&format!("strongroom.dev/{pool}/a")).unwrap(), signer).unwrap();
