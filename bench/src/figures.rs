@@ -46,15 +46,23 @@ pub(crate) struct Bench {
     pub(crate) folder: PathBuf,
 }
 
-/// Measures all `only`, or everything if it is empty.
-pub(crate) async fn measure(bench: &Bench, only: &[Group], table: &mut Table) -> anyhow::Result<()> {
+/// Measures all `only`, or everything if it is empty; requests of all `operations`, likewise.
+pub(crate) async fn measure(
+    bench: &Bench,
+    only: &[Group],
+    operations: &[Operation],
+    table: &mut Table,
+) -> anyhow::Result<()> {
     let wanted = |group| only.is_empty() || only.contains(&group);
     if wanted(Group::Requests) || wanted(Group::Creation) {
         let folder = bench.folder.join("one");
         let server = Strongroom::start(&bench.server, &folder, bench.cores).await?;
         if wanted(Group::Requests) {
-            for (operation, bar) in [(Operation::RsaSign, 0.90), (Operation::EcSign, 0.75), (Operation::AesWrap, 0.60)]
-            {
+            let bars = [(Operation::RsaSign, 0.90), (Operation::EcSign, 0.75), (Operation::AesWrap, 0.60)];
+            for (operation, bar) in bars {
+                if !operations.is_empty() && !operations.contains(&operation) {
+                    continue;
+                }
                 requests(bench, &server, &folder, operation, bar, table).await?;
             }
         }

@@ -46,6 +46,9 @@ struct Arguments {
     /// Only these figures (repeatable).
     #[arg(long, value_enum)]
     only: Vec<figures::Group>,
+    /// Of the figures about requests only those of this operation (repeatable): for a profiler, say.
+    #[arg(long, value_enum)]
+    operation: Vec<arithmetic::Operation>,
     /// The server to measure; built by cargo if absent.
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
@@ -130,7 +133,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
-            outcome = figures::measure(&bench, &arguments.only, &mut table) => outcome,
+            outcome = figures::measure(&bench, &arguments.only, &arguments.operation, &mut table) => outcome,
             _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         }
     })?;
