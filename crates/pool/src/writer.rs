@@ -240,6 +240,7 @@ impl Writer {
         let sealed_entry = self.seal(&outbox, 1, &encode(&entry))?;
         let OutboxRecord { record, .. } = entry;
 
+        let erases = planned.effects.iter().any(|effect| matches!(effect, Effect::VersionGone(_) | Effect::KeyGone(_)));
         let mut writes = planned.writes;
         writes.push((outbox.clone(), Some(sealed_entry)));
         let log = self.paths.log(&pool.node);
@@ -264,7 +265,7 @@ impl Writer {
                 }
                 None => {
                     removed.push(path.clone());
-                    puts.push(Write::Delete(path));
+                    puts.push(if erases { Write::Erase(path) } else { Write::Delete(path) });
                 }
             }
         }

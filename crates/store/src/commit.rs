@@ -49,20 +49,23 @@ pub enum Write {
     Put(Path, Bytes),
     /// Removes the entry; fine if there is none.
     Delete(Path),
+    /// As `Delete`; and once the store has been closed and opened again, nothing that stood at this path until then is
+    /// in its file any more.
+    Erase(Path),
 }
 
 impl Write {
     /// The path it changes.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Put(path, _) | Self::Delete(path) => path,
+            Self::Put(path, _) | Self::Delete(path) | Self::Erase(path) => path,
         }
     }
 
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Put(path, value) => path.len() + value.len(),
-            Self::Delete(path) => path.len(),
+            Self::Delete(path) | Self::Erase(path) => path.len(),
         }
     }
 }

@@ -73,7 +73,7 @@ pub struct Page {
 pub struct Event {
     /// The commit.
     pub revision: Revision,
-    /// Its writes. A delete of what was absent is none.
+    /// Its writes. A delete of what was absent is none, and what is erased is deleted.
     pub writes: Vec<Write>,
 }
 

@@ -52,7 +52,25 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`]; the file is then left as it was.
     pub fn open(file: &std::path::Path) -> Result<Self, OpenError> {
-        Self::on(Arc::new(file::open(file)?))
+        let disk: Arc<dyn Disk> = Arc::new(file::open(file)?);
+        let gauge = Arc::new(Gauge::default());
+        let database = file::database(&disk, &gauge)?;
+        tables::prepare(&database)?;
+        if !tables::is_to_be_erased(&database)? {
+            return Self::of(database, disk, gauge);
+        }
+        match file::rewritten(file, &database) {
+            Ok(new) => {
+                drop(database);
+                file::wipe(&*disk);
+                let database = file::database(&new, &gauge)?;
+                Self::of(database, new, gauge)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what was purged is still in freed parts of the store's file");
+                Self::of(database, disk, gauge)
+            }
+        }
     }
 
     /// A new, empty store that lives as long as this value.
@@ -70,6 +88,10 @@ impl Embedded {
     pub fn on(disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
         let gauge = Arc::new(Gauge::default());
         let database = file::database(&disk, &gauge)?;
+        Self::of(database, disk, gauge)
+    }
+
+    fn of(database: Database, disk: Arc<dyn Disk>, gauge: Arc<Gauge>) -> Result<Self, OpenError> {
         let head = tables::prepare(&database)?;
         let database = file::compacted(database, &disk, &gauge)?;
         let shared = Arc::new(Shared { disk, gauge, open: RwLock::new(Open { database: Some(database), count: 0 }) });

@@ -297,7 +297,7 @@ pub async fn a_list_and_a_watch_from_its_next_revision_miss_nothing(fresh: Fresh
                             return map;
                         }
                         Write::Put(path, value) => drop(map.insert(path, value)),
-                        Write::Delete(path) => drop(map.remove(&path)),
+                        Write::Delete(path) | Write::Erase(path) => drop(map.remove(&path)),
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,6 +62,55 @@ fn make(path: &Path) -> Result<(), OpenError> {
         // Another process was faster; its file is as good.
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(io_error(error.error)),
+    }
+}
+
+/// Writes the store anew into a file of its own, which takes the name `path` once it is whole. Needs as much space as is
+/// in the store. The old file is as it was until then, and has no name after.
+pub(super) fn rewritten(path: &Path, old: &Database) -> Result<Arc<dyn Disk>, OpenError> {
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let mut name = std::ffi::OsString::from(".anew-");
+    name.push(path.file_name().unwrap_or_default());
+    let anew = folder.join(name);
+    // One that a crash left is begun again.
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).mode(0o600);
+    let file = Arc::new(options.open(&anew).map_err(io_error)?);
+    let disk: Arc<dyn Disk> = file.clone();
+    let written = (|| {
+        // The lock of the new one is held before it has the name of the old.
+        file.try_lock().map_err(|_| OpenError::InUse)?;
+        let database = database(&disk, &Arc::default())?;
+        tables::copy(old, &database)?;
+        database.close().map_err(database_error)?;
+        file.sync_all().map_err(io_error)?;
+        std::fs::rename(&anew, path).map_err(io_error)?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error)
+    })();
+    match written {
+        Ok(()) => Ok(disk),
+        Err(error) => {
+            // If the name is there, nothing of worth is behind it.
+            let _ = std::fs::remove_file(&anew);
+            Err(error)
+        }
+    }
+}
+
+/// Writes zeros over a file that has no name any more, as far as that goes: what lies under the file is not ours.
+pub(super) fn wipe(disk: &dyn Disk) {
+    let zeros = vec![0; 64 << 10];
+    let wiped = disk.size().and_then(|size| {
+        let mut offset = 0;
+        while offset < size {
+            let some = zeros.len().min(usize::try_from(size - offset).unwrap_or(usize::MAX));
+            disk.write(offset, &zeros[..some])?;
+            offset += some as u64;
+        }
+        disk.sync()
+    });
+    if let Err(error) = wiped {
+        tracing::warn!(%error, "the former file of the store was not written over");
     }
 }
 

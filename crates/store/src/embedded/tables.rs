@@ -20,9 +20,15 @@ const REVISION_KEY: &[u8] = b"revision";
 /// Key in `META`: bytes of all keys and values in `ENTRIES`, 8 bytes, big-endian.
 const LIVE_KEY: &[u8] = b"live";
 
+/// Key in `META`: there if something was erased since the file was written anew; no bytes.
+const ERASE_KEY: &[u8] = b"erase";
+
 /// What our files say they are, and in which version of `SPEC.md`.
 const FORMAT: &[u8] = b"strongroom-store/1";
 const FORMAT_NAME: &[u8] = b"strongroom-store/";
+
+/// Bytes of entries in one transaction of a copy.
+const COPIED_AT_ONCE: usize = 4 << 20;
 
 /// Bytes of the revision before each value.
 const REVISION_BYTES: usize = 8;
@@ -125,6 +131,44 @@ pub(super) fn live_bytes(database: &Database) -> Result<u64, Failure> {
     number(database.begin_read()?.open_table(META)?.get(LIVE_KEY)?)
 }
 
+/// Whether something was erased since the file was written anew.
+pub(super) fn is_to_be_erased(database: &Database) -> Result<bool, Failure> {
+    Ok(database.begin_read()?.open_table(META)?.get(ERASE_KEY)?.is_some())
+}
+
+/// Copies what is in `old`, and nothing that was, into the empty database `new`.
+pub(super) fn copy(old: &Database, new: &Database) -> Result<(), Failure> {
+    let read = old.begin_read()?;
+    let entries = read.open_table(ENTRIES)?;
+    let mut rest = entries.range::<&[u8]>(..)?.peekable();
+    while rest.peek().is_some() {
+        let change = new.begin_write()?;
+        let mut table = change.open_table(ENTRIES)?;
+        let mut bytes = 0;
+        while bytes < COPIED_AT_ONCE
+            && let Some(entry) = rest.next()
+        {
+            let (path, stored) = entry?;
+            bytes += path.value().len() + stored.value().len();
+            table.insert(path.value(), stored.value())?;
+        }
+        drop(table);
+        change.commit()?;
+    }
+    let change = begin(new)?;
+    // Both tables, also where there was no entry.
+    drop(change.open_table(ENTRIES)?);
+    let mut meta = change.open_table(META)?;
+    for entry in read.open_table(META)?.range::<&[u8]>(..)? {
+        let (key, value) = entry?;
+        if key.value() != ERASE_KEY {
+            meta.insert(key.value(), value.value())?;
+        }
+    }
+    drop(meta);
+    Ok(change.commit()?)
+}
+
 /// One state of the store.
 pub(super) struct Snapshot {
     read: ReadTransaction,
@@ -180,6 +224,7 @@ pub(super) struct Batch<'t> {
     meta: Table<'t, &'static [u8], &'static [u8]>,
     head: Revision,
     live: u64,
+    erases: bool,
     events: Vec<Event>,
 }
 
@@ -189,7 +234,7 @@ impl<'t> Batch<'t> {
         let meta = change.open_table(META)?;
         let head = Revision(number(meta.get(REVISION_KEY)?)?);
         let live = number(meta.get(LIVE_KEY)?)?;
-        Ok(Self { entries, meta, head, live, events: Vec::new() })
+        Ok(Self { entries, meta, head, live, erases: false, events: Vec::new() })
     }
 
     /// Applies one commit to the state left by those before it. The inner error is the first path that is not as
@@ -208,7 +253,10 @@ impl<'t> Batch<'t> {
         let mut writes = Vec::with_capacity(commit.writes().len());
         for write in commit.writes() {
             if self.apply_one(write, revision)? {
-                writes.push(write.clone());
+                writes.push(match write {
+                    Write::Erase(path) => Write::Delete(path.clone()),
+                    write => write.clone(),
+                });
             }
         }
         if !writes.is_empty() {
@@ -226,8 +274,9 @@ impl<'t> Batch<'t> {
                 let stored = encoded(revision, value);
                 (self.entries.insert(key, stored.as_slice())?, key.len() + stored.len())
             }
-            Write::Delete(_) => (self.entries.remove(key)?, 0),
+            Write::Delete(_) | Write::Erase(_) => (self.entries.remove(key)?, 0),
         };
+        self.erases |= matches!(write, Write::Erase(_)) && old.is_some();
         let removed = old.as_ref().map_or(0, |old| key.len() + old.value().len());
         let live = (self.live + added as u64).checked_sub(removed as u64);
         self.live = live.ok_or_else(|| Failure::damage("the count of live bytes is too small"))?;
@@ -240,6 +289,9 @@ impl<'t> Batch<'t> {
         if !self.events.is_empty() {
             self.meta.insert(REVISION_KEY, self.head.0.to_be_bytes().as_slice())?;
             self.meta.insert(LIVE_KEY, self.live.to_be_bytes().as_slice())?;
+        }
+        if self.erases {
+            self.meta.insert(ERASE_KEY, [].as_slice())?;
         }
         Ok(self.events)
     }

@@ -142,6 +142,7 @@ impl Model {
         });
         let writes = writes.iter().map(|(index, value)| match value {
             Some(value) => Write::Put(nth(*index), value.clone().into()),
+            None if index % 2 == 0 => Write::Erase(nth(*index)),
             None => Write::Delete(nth(*index)),
         });
         Commit::new(expect, writes).ok()
@@ -166,10 +167,13 @@ impl Model {
                     self.map.insert(path.clone(), (value.clone(), revision));
                     true
                 }
-                Write::Delete(path) => self.map.remove(path).is_some(),
+                Write::Delete(path) | Write::Erase(path) => self.map.remove(path).is_some(),
             };
             if changed {
-                writes.push(write.clone());
+                writes.push(match write {
+                    Write::Erase(path) => Write::Delete(path.clone()),
+                    write => write.clone(),
+                });
             }
         }
         if writes.is_empty() {
