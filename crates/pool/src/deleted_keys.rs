@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use crypto_module::SealedKey;
 use model::deleted_keys::PurgeProtection;
 use model::{KeyName, KeyVersion, Operation, UnixTime};
@@ -65,7 +66,7 @@ impl Pool {
         let operation = Operation::ListDeletedKeys;
         self.admitted(call, operation, scope_of(operation, None), async |permit| {
             let state = permit.state();
-            let deleted = names_after(&state, after).filter(|key| !key.purging).filter_map(|key| {
+            let deleted = names_after(&state, after).filter(|key| !key.is_going()).filter_map(|key| {
                 let deletion = key.deleted?;
                 DeletedKeyVersion::latest(key, deletion).ok()
             });
@@ -97,7 +98,8 @@ impl Pool {
         .await
     }
 
-    /// Destroys a deleted key: its sealing key and all its versions.
+    /// Destroys a deleted key: its sealing key and all its versions. Its sealing key goes in the commit that is answered
+    /// and recorded; versions that do not fit into it are bytes that nothing opens, and follow.
     ///
     /// # Errors
     /// [`Error::PurgeProtected`], [`Error::NotFound`]; [`Error::NotPermitted`].
@@ -117,7 +119,10 @@ impl Pool {
                     pool.purge_step(state, &wanted)
                 })
                 .await?;
-            if more { self.finish_purge(name, Cause::Request).await } else { Ok(()) }
+            if more && let Err(error) = self.finish_purge(name, Cause::Begun).await {
+                tracing::warn!(%error, "the rest of a purge has to wait");
+            }
+            Ok(())
         })
         .await
     }
@@ -133,7 +138,7 @@ impl Pool {
         let due: Vec<(KeyName, Cause)> = {
             let state = self.0.view.read();
             let cause = |key: &Key| match key.deleted {
-                _ if key.purging => Some(Cause::Request),
+                _ if key.is_going() => Some(Cause::Begun),
                 Some(deletion) if deletion.purge_at <= now => Some(Cause::Retention),
                 _ => None,
             };
@@ -151,7 +156,7 @@ impl Pool {
             let (wanted, now) = (name.clone(), self.0.clock.now());
             let plan = move |state: &State, pool: &Inner| {
                 let still_due = state.keys.get(&wanted).is_some_and(|key| {
-                    key.purging || (cause == Cause::Retention && key.deleted.is_some_and(|d| d.purge_at <= now))
+                    key.is_going() || (cause == Cause::Retention && key.deleted.is_some_and(|d| d.purge_at <= now))
                 });
                 if !still_due {
                     return Err(Error::Contention);
@@ -177,8 +182,8 @@ impl Pool {
 /// Why the pool purges by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// Someone asked, and it takes more than one commit.
-    Request,
+    /// It takes more than one commit.
+    Begun,
     /// The retention ended.
     Retention,
 }
@@ -186,7 +191,7 @@ enum Cause {
 impl Cause {
     fn reason(self) -> &'static str {
         match self {
-            Self::Request => "the rest of a purge that was asked for",
+            Self::Begun => "the rest of a purge",
             Self::Retention => "the end of the retention",
         }
     }
@@ -194,28 +199,28 @@ impl Cause {
 
 impl Inner {
     /// One commit of a purge: removes as many versions as fit, the name's record with the last. Says whether there is
-    /// more to do.
+    /// more to do. The first leaves no sealing key.
     fn purge_step(&self, state: &State, name: &KeyName) -> Result<(Planned, bool), Error> {
         let key = state.keys.get(name).ok_or(Error::Contention)?;
         self.first_creations.forget(name);
-        let fit = WRITES_PER_CHANGE - 1;
-        let (going, staying): (Vec<_>, Vec<_>) =
-            key.versions.iter().cloned().enumerate().partition(|(at, _)| *at < fit);
         let mut effects: Vec<_> =
-            going.iter().map(|(_, (_, sealed))| Effect::VersionGone(SealedKey::clone(sealed))).collect();
-        let mut writes: Vec<_> = going
-            .into_iter()
-            .map(|(_, (version, _)): (usize, (KeyVersion, _))| (self.paths.key_version(&key.name, version), None))
-            .collect();
-        if staying.is_empty() {
+            key.versions.iter().map(|(_, sealed)| Effect::VersionGone(SealedKey::clone(sealed))).collect();
+        let mut left = key.versions.iter().map(|(version, _)| version).chain(&key.going).copied();
+        let fitting = left.by_ref().take(WRITES_PER_CHANGE - 1);
+        let mut writes: Vec<_> = fitting.map(|version| (self.paths.key_version(&key.name, version), None)).collect();
+        let going: Vec<KeyVersion> = left.collect();
+        if going.is_empty() {
             writes.push((self.paths.key(&key.name), None));
             effects.push(Effect::KeyGone(key.name.clone()));
             return Ok((Planned { writes, effects }, false));
         }
         let next = Key {
-            versions: staying.into_iter().map(|(_, version)| version).collect(),
-            purging: true,
-            ..Key::clone(key)
+            name: key.name.clone(),
+            sealing_key: Bytes::new(),
+            versions: Vec::new(),
+            deleted: key.deleted,
+            going,
+            rotation: None,
         };
         writes.push(self.key_write(&next, state.sequence + 1)?);
         effects.push(Effect::Key(Arc::new(next)));

@@ -468,7 +468,7 @@ impl Attempt {
             sealing_key: (*self.sealing_key).clone(),
             versions: Vec::with_capacity(1),
             deleted: None,
-            purging: false,
+            going: Vec::new(),
             rotation: None,
         }
     }
@@ -519,15 +519,8 @@ impl Inner {
     /// The write that stores what is not about one version.
     pub(crate) fn key_write(&self, key: &Key, sequence: u64) -> Result<(Path, Option<Bytes>), Error> {
         let path = self.paths.key(&key.name);
-        let record = KeyRecord::new(
-            &key.name,
-            &key.sealing_key,
-            key.versions.iter().map(|(version, _)| *version),
-            key.deleted,
-            key.purging,
-            key.rotation.as_ref(),
-        );
-        let sealed = self.module.seal_value(path.as_str(), sequence, &encode(&record)).map_err(module_failed)?;
+        let record = encode(&KeyRecord::new(key));
+        let sealed = self.module.seal_value(path.as_str(), sequence, &record).map_err(module_failed)?;
         Ok((path, Some(sealed)))
     }
 }
@@ -540,7 +533,7 @@ pub(crate) fn from_record(record: &KeyRecord) -> Result<(Key, Vec<KeyVersion>), 
         sealing_key: Bytes::copy_from_slice(&record.sealing_key),
         versions: Vec::new(),
         deleted: facts.deleted,
-        purging: record.purging,
+        going: facts.going,
         rotation: facts.rotation,
     };
     Ok((key, facts.versions))

@@ -14,8 +14,8 @@ use crate::clock::Clock;
 use crate::founding::Properties;
 use crate::paths::{Kind, Paths};
 use crate::records::{
-    KeyRecord, LogRecord, OutboxRecord, PropertiesRecord, RoleAssignmentRecord, RoleDefinitionRecord, SettingsRecord, Unreadable,
-    decode,
+    KeyRecord, LogRecord, OutboxRecord, PropertiesRecord, RoleAssignmentRecord, RoleDefinitionRecord, SettingsRecord,
+    Unreadable, decode,
 };
 use crate::view::{Key, Quotas, State, View};
 use crate::writer::{Planned, Waiting, Writer, channel, head_line};
@@ -335,6 +335,9 @@ impl Loading {
             let key = self.keys.get_mut(&name).and_then(Arc::get_mut).ok_or(OpenError::HeadMismatch)?;
             let key_path = self.paths.key(&name);
             key.versions.reserve_exact(versions.len());
+            for version in &key.going {
+                found.remove(&self.paths.key_version(&name, *version)).ok_or(OpenError::HeadMismatch)?;
+            }
             for version in versions {
                 let path = self.paths.key_version(&name, version);
                 let entry = found.remove(&path).ok_or(OpenError::HeadMismatch)?;

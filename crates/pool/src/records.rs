@@ -7,6 +7,7 @@ use model::{KeyName, KeyVersion, PrincipalId, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::rotation::StoredPolicy;
+use crate::view::Key;
 
 /// A stored value that is sealed and authentic but says something impossible: written by another version of the
 /// program, or by a defect.
@@ -28,16 +29,16 @@ pub(crate) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Un
 pub(crate) struct KeyRecord {
     /// As its creator wrote it.
     name: String,
-    /// The key under which the versions are sealed, itself sealed; lower-case hexadecimal.
+    /// The key under which the versions are sealed, itself sealed; lower-case hexadecimal. Empty once a purge has begun.
     #[serde(with = "hexadecimal")]
     pub(crate) sealing_key: Vec<u8>,
-    /// Oldest first; hexadecimal as on the wire.
+    /// Oldest first; hexadecimal as on the wire. Those that are left to remove, once a purge has begun.
     versions: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<DeletedRecord>,
-    /// Versions are being removed; the record goes last.
+    /// Versions are being removed, and cannot be opened any more; the record goes last.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) purging: bool,
+    purging: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotation: Option<RotationRecord>,
 }
@@ -80,37 +81,32 @@ pub(crate) struct Deletion {
 pub(crate) struct KeyFactsOfName {
     pub(crate) name: KeyName,
     pub(crate) versions: Vec<KeyVersion>,
+    pub(crate) going: Vec<KeyVersion>,
     pub(crate) deleted: Option<Deletion>,
     pub(crate) rotation: Option<StoredPolicy>,
 }
 
 impl KeyRecord {
-    pub(crate) fn new(
-        name: &KeyName,
-        sealing_key: &[u8],
-        versions: impl Iterator<Item = KeyVersion>,
-        deleted: Option<Deletion>,
-        purging: bool,
-        rotation: Option<&StoredPolicy>,
-    ) -> Self {
+    pub(crate) fn new(key: &Key) -> Self {
+        let versions = key.versions.iter().map(|(version, _)| version).chain(&key.going);
         Self {
-            name: name.as_str().to_owned(),
-            sealing_key: sealing_key.to_vec(),
-            versions: versions.map(|version| version.to_string()).collect(),
-            deleted: deleted.map(|d| DeletedRecord { at: d.at.0, purge_at: d.purge_at.0 }),
-            purging,
-            rotation: rotation.map(RotationRecord::from_policy),
+            name: key.name.as_str().to_owned(),
+            sealing_key: key.sealing_key.to_vec(),
+            versions: versions.map(ToString::to_string).collect(),
+            deleted: key.deleted.map(|d| DeletedRecord { at: d.at.0, purge_at: d.purge_at.0 }),
+            purging: key.is_going(),
+            rotation: key.rotation.as_ref().map(RotationRecord::from_policy),
         }
     }
 
     pub(crate) fn facts(&self) -> Result<KeyFactsOfName, Unreadable> {
+        let versions = self.versions.iter().map(|text| KeyVersion::parse(text).map_err(|_| Unreadable));
+        let versions = versions.collect::<Result<_, _>>()?;
+        let (versions, going) = if self.purging { (Vec::new(), versions) } else { (versions, Vec::new()) };
         Ok(KeyFactsOfName {
             name: KeyName::parse(&self.name).map_err(|_| Unreadable)?,
-            versions: self
-                .versions
-                .iter()
-                .map(|text| KeyVersion::parse(text).map_err(|_| Unreadable))
-                .collect::<Result<_, _>>()?,
+            versions,
+            going,
             deleted: self.deleted.map(|d| Deletion { at: UnixTime(d.at), purge_at: UnixTime(d.purge_at) }),
             rotation: self.rotation.as_ref().map(RotationRecord::policy).transpose()?,
         })

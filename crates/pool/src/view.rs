@@ -44,7 +44,8 @@ pub(crate) struct Key {
     /// Oldest first; never empty but while a purge runs.
     pub(crate) versions: Vec<(KeyVersion, SealedKey)>,
     pub(crate) deleted: Option<Deletion>,
-    pub(crate) purging: bool,
+    /// What a purge has left to remove. The sealing key is gone then, so that nothing of it opens any more.
+    pub(crate) going: Vec<KeyVersion>,
     pub(crate) rotation: Option<StoredPolicy>,
 }
 
@@ -61,6 +62,11 @@ impl Key {
 }
 
 /// The pool at one moment.
+    /// Whether a purge has begun: nothing brings the key back.
+    pub(crate) fn is_going(&self) -> bool {
+        !self.going.is_empty()
+    }
+
 pub(crate) struct State {
     /// The sequence number of the head it belongs to: counts the changes.
     pub(crate) sequence: u64,
@@ -82,7 +88,7 @@ impl State {
     pub(crate) fn deleted(&self, name: &KeyName) -> Result<(&Arc<Key>, Deletion), Error> {
         self.keys
             .get(name)
-            .filter(|key| !key.purging)
+            .filter(|key| !key.is_going())
             .and_then(|key| key.deleted.map(|deletion| (key, deletion)))
             .ok_or_else(|| Error::NotFound(Missing::DeletedKey(name.clone())))
     }
@@ -90,7 +96,7 @@ impl State {
     /// The key of this name if it is live, nothing if the name is free.
     pub(crate) fn writable(&self, name: &KeyName) -> Result<Option<&Arc<Key>>, Error> {
         match self.keys.get(name) {
-            Some(key) if key.purging => Err(Error::BeingPurged(name.clone())),
+            Some(key) if key.is_going() => Err(Error::BeingPurged(name.clone())),
             Some(key) if key.deleted.is_some() => Err(Error::DeletedButRecoverable(name.clone())),
             found => Ok(found),
         }

@@ -127,7 +127,7 @@ async fn a_purge_of_many_versions_goes_on_after_a_crash() {
 
     // The first commit of the purge passes, the second one does not.
     pool.faults().fail_commit(1, Fault::Unwritable);
-    let _ = purge(&pool, "a").await;
+    purge(&pool, "a").await.unwrap();
     let left = stored(&pool, "a").await;
     assert!((2..101).contains(&left), "{left} values are left");
     for round in 0..2 {
@@ -142,6 +142,57 @@ async fn a_purge_of_many_versions_goes_on_after_a_crash() {
     assert_eq!(stored(&pool, "a").await, 0);
     pool.restart().await;
     assert_eq!(oct_key(&pool, "a").await.name, key_name("a"));
+}
+
+/// What the record of a key says of its sealing key, and how many versions it lists.
+async fn record_of_key(pool: &TestPool, name: &str) -> Option<(String, usize)> {
+    let path = format!("pools/test/keys/{name}");
+    let sealed = pool.raw().await.0.get(&path)?.clone();
+    let (_, record) = pool.module().open_value(&path, &sealed).unwrap();
+    let record = String::from_utf8(record).unwrap();
+    let after = |member: &str| record.split_once(&format!("\"{member}\":")).unwrap().1;
+    let sealing_key = after("sealing_key").split('"').nth(1).unwrap().to_owned();
+    let versions = after("versions").split(']').next().unwrap().matches(',').count() + 1;
+    Some((sealing_key, versions))
+}
+
+/// A purge of 100 versions takes three commits. Each of them fails once in each way there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn answer_record_and_store_agree_about_a_purge_whichever_commit_of_it_fails() {
+    let quotas = Quotas { versions: 100, ..Quotas::default() };
+    let mut pool = Setup { quotas, ..Setup::default() }.start().await;
+    for fault in [Fault::NoSpace, Fault::Unwritable, Fault::UnknownLost, Fault::UnknownApplied] {
+        for failing in 0..3 {
+            while stored(&pool, "a").await < 101 {
+                oct_key(&pool, "a").await;
+            }
+            delete(&pool, "a").await;
+            pool.faults().fail_commit(failing, fault);
+            let asking = call(OWNER);
+            let answer = pool.pool().purge_deleted_key(&asking, &key_name("a")).await;
+            let statuses: Vec<_> = pool.records_of(&asking).await.iter().map(|record| record.status).collect();
+            if failing == 0 && fault != Fault::UnknownApplied {
+                assert!(matches!(answer, Err(Error::Unavailable { .. })), "{fault:?}: {answer:?}");
+                assert_eq!(statuses, [503]);
+                pool.restart().await;
+                pool.pool().purge_due().await.unwrap();
+                assert_eq!(stored(&pool, "a").await, 101, "nothing is lost");
+                pool.pool().recover_deleted_key(&call(OWNER), &key_name("a")).await.unwrap();
+                continue;
+            }
+            assert!(answer.is_ok(), "{fault:?} at commit {failing}: {answer:?}");
+            assert_eq!(statuses, [200], "{fault:?} at commit {failing}");
+            if fault == Fault::UnknownApplied {
+                assert_eq!(stored(&pool, "a").await, 0, "the outcome was found out, and the purge went on");
+            } else {
+                let left = [0, 53, 6][usize::try_from(failing).unwrap()];
+                assert_eq!(record_of_key(&pool, "a").await, Some((String::new(), left)), "no sealing key is left");
+            }
+            pool.restart().await;
+            pool.pool().purge_due().await.unwrap();
+            assert_eq!(stored(&pool, "a").await, 0, "{fault:?} at commit {failing}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
