@@ -1,5 +1,8 @@
 //! The one list of everything a caller can ask of a pool, and the rights that permit it.
 
+use crate::KeyName;
+use crate::rbac::Scope;
+
 /// Declares an enum of data actions with the published texts, prefix apart.
 macro_rules! data_actions {
     ($($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)?) => {
@@ -145,6 +148,17 @@ macro_rules! operations {
             #[must_use]
             pub fn scope_rule(self) -> ScopeRule {
                 match self { $(Self::$variant => ScopeRule::$scope),+ }
+            }
+
+            /// The scope at which that right is needed, where a request names `key` or none. That of a role operation stands
+            /// in its path; it is `/` here.
+            #[must_use]
+            pub fn scope(self, key: Option<&KeyName>) -> Scope {
+                match (self.scope_rule(), key) {
+                    (ScopeRule::Key, Some(name)) => Scope::Key(name.clone()),
+                    (ScopeRule::Keys, _) => Scope::Keys,
+                    _ => Scope::Root,
+                }
             }
 
             /// Whether it commits to the store.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use audit::{Class, Record};
 use crypto_module::{Module, SealedKey};
 use model::{
-    Caller, Groups, KeyName, KeyOperation, KeyRef, KeyVersion, Operation, PrincipalId, Scope, ScopeRule, UnixTime,
+    Caller, Groups, KeyName, KeyOperation, KeyRef, KeyVersion, Operation, PrincipalId, Scope, UnixTime,
 };
 use store::Path;
 use uuid::Uuid;
@@ -403,15 +403,6 @@ impl Inner {
             tracing::error!(%error, "the audit log refused the record of a change; it stays in the outbox");
             Error::Unavailable { what: "the audit log" }
         })
-    }
-}
-
-/// The scope at which `operation` on `key` is checked.
-pub(crate) fn scope_of(operation: Operation, key: Option<&KeyName>) -> Scope {
-    match (operation.scope_rule(), key) {
-        (ScopeRule::Key, Some(name)) => Scope::Key(name.clone()),
-        (ScopeRule::Keys, _) => Scope::Keys,
-        _ => Scope::Root,
     }
 }
 

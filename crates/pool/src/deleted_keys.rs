@@ -7,7 +7,6 @@ use crypto_module::SealedKey;
 use model::deleted_keys::PurgeProtection;
 use model::{KeyName, KeyVersion, Operation, UnixTime};
 
-use crate::admission::scope_of;
 use crate::error::Error;
 use crate::keys::{KeyVersionState, names_after, page};
 use crate::records::Deletion;
@@ -43,7 +42,7 @@ impl Pool {
     /// Source: keys document, operation `getDeletedKey`.
     pub async fn deleted_key(&self, call: &Call, name: &KeyName) -> Result<DeletedKeyVersion, Error> {
         let operation = Operation::GetDeletedKey;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             let state = permit.state();
             let (key, deletion) = state.deleted(name)?;
             DeletedKeyVersion::latest(key, deletion)
@@ -64,7 +63,7 @@ impl Pool {
         limit: usize,
     ) -> Result<(Vec<DeletedKeyVersion>, bool), Error> {
         let operation = Operation::ListDeletedKeys;
-        self.admitted(call, operation, scope_of(operation, None), async |permit| {
+        self.admitted(call, operation, operation.scope(None), async |permit| {
             let state = permit.state();
             let deleted = names_after(&state, after).filter(|key| !key.is_going()).filter_map(|key| {
                 let deletion = key.deleted?;
@@ -83,7 +82,7 @@ impl Pool {
     /// Source: keys document, operation `recoverDeletedKey`.
     pub async fn recover_deleted_key(&self, call: &Call, name: &KeyName) -> Result<KeyVersionState, Error> {
         let operation = Operation::RecoverDeletedKey;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             let name = name.clone();
             permit
                 .commit(move |state, pool| {
@@ -107,7 +106,7 @@ impl Pool {
     /// Source: keys document, operation `purgeDeletedKey`.
     pub async fn purge_deleted_key(&self, call: &Call, name: &KeyName) -> Result<(), Error> {
         let operation = Operation::PurgeDeletedKey;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             permit.state().deleted(name)?;
             if self.0.properties.purge_protection == PurgeProtection::On {
                 return Err(Error::PurgeProtected);

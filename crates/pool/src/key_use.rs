@@ -4,7 +4,7 @@ use bytes::Bytes;
 use crypto_module::{DecryptInput, EncryptInput, Plaintext, SignInput, VerifyInput};
 use model::{EncryptionAlgorithm, KeyKind, KeyName, KeyOperation, KeyRef, KeyVersion, Operation, SignatureAlgorithm};
 
-use crate::admission::{Permit, scope_of};
+use crate::admission::Permit;
 use crate::error::Error;
 use crate::keys::from_module;
 use crate::{Call, Pool};
@@ -108,7 +108,7 @@ impl Pool {
     /// Source: keys document, operation `sign`.
     pub async fn sign(&self, call: &Call, key: &KeyRef, request: SignRequest) -> Result<Signature, Error> {
         let operation = Operation::Sign;
-        self.admitted(call, operation, scope_of(operation, Some(&key.name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(&key.name)), async |permit| {
             let algorithm = signature_algorithm(permit, key, request.algorithm)?;
             let (name, version, sealed) = permit.usable_version(key, KeyOperation::Sign, algorithm.as_str())?;
             let SignRequest { input: digest_or_message, context, external_mu, .. } = request;
@@ -127,7 +127,7 @@ impl Pool {
     /// Source: keys document, operation `verify`.
     pub async fn verify(&self, call: &Call, key: &KeyRef, request: VerifyRequest) -> Result<bool, Error> {
         let operation = Operation::Verify;
-        self.admitted(call, operation, scope_of(operation, Some(&key.name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(&key.name)), async |permit| {
             let algorithm = signature_algorithm(permit, key, request.signed.algorithm)?;
             let (_, _, sealed) = permit.usable_version(key, KeyOperation::Verify, algorithm.as_str())?;
             let SignRequest { input: digest_or_message, context, external_mu, .. } = request.signed;
@@ -186,7 +186,7 @@ impl Pool {
     /// Source: keys document, operation `getRandomBytes`.
     pub async fn random_bytes(&self, call: &Call, count: usize) -> Result<Vec<u8>, Error> {
         let operation = Operation::GetRandomBytes;
-        self.admitted(call, operation, scope_of(operation, None), async |permit| {
+        self.admitted(call, operation, operation.scope(None), async |permit| {
             permit.module().random(count).map_err(from_module)
         })
         .await
@@ -200,7 +200,7 @@ impl Pool {
         key: &KeyRef,
         request: EncryptRequest,
     ) -> Result<Encrypted, Error> {
-        self.admitted(call, operation, scope_of(operation, Some(&key.name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(&key.name)), async |permit| {
             let EncryptRequest { algorithm, plaintext, iv, aad } = request;
             check_purpose(algorithm, key_operation)?;
             let (name, version, sealed) = permit.usable_version(key, key_operation, algorithm.as_str())?;
@@ -225,7 +225,7 @@ impl Pool {
         key: &KeyRef,
         request: DecryptRequest,
     ) -> Result<Decrypted, Error> {
-        self.admitted(call, operation, scope_of(operation, Some(&key.name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(&key.name)), async |permit| {
             let DecryptRequest { algorithm, ciphertext, iv, tag, aad } = request;
             check_purpose(algorithm, key_operation)?;
             let (name, version, sealed) = permit.usable_version(key, key_operation, algorithm.as_str())?;

@@ -9,7 +9,7 @@ use model::{Attributes, KeyKind, KeyName, KeyOperation, KeyOperations, KeyRef, K
 use store::Path;
 use uuid::Uuid;
 
-use crate::admission::{Permit, scope_of};
+use crate::admission::Permit;
 use crate::deleted_keys::DeletedKeyVersion;
 use crate::error::Error;
 use crate::records::{Deletion, KeyRecord, Unreadable, encode};
@@ -125,7 +125,7 @@ impl Pool {
         new: NewKey,
     ) -> Result<KeyVersionState, Error> {
         let operation = Operation::CreateKey;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             let facts = new.facts(kind, permit.now())?;
             self.make_version(permit, name, Source::Generate { kind, public_exponent, facts }).await
         })
@@ -146,7 +146,7 @@ impl Pool {
     ) -> Result<KeyVersionState, Error> {
         let operation = Operation::ImportKey;
         let ImportRequest { kind, material, new } = request;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             let facts = new.facts(kind, permit.now())?;
             self.make_version(permit, name, Source::Import { kind, material: Some(material), facts }).await
         })
@@ -161,7 +161,7 @@ impl Pool {
     /// Source: keys document, operation `getKey`.
     pub async fn key(&self, call: &Call, key: &KeyRef) -> Result<KeyVersionState, Error> {
         let operation = Operation::GetKey;
-        self.admitted(call, operation, scope_of(operation, Some(&key.name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(&key.name)), async |permit| {
             let found = {
                 let state = permit.state();
                 let live = state.live(&key.name)?;
@@ -187,7 +187,7 @@ impl Pool {
         limit: usize,
     ) -> Result<(Vec<KeyVersionState>, bool), Error> {
         let operation = Operation::ListKeys;
-        self.admitted(call, operation, scope_of(operation, None), async |permit| {
+        self.admitted(call, operation, operation.scope(None), async |permit| {
             let state = permit.state();
             let latest = names_after(&state, after).filter(|key| key.deleted.is_none()).filter_map(|key| {
                 let (version, sealed) = key.version(None).ok()?;
@@ -212,7 +212,7 @@ impl Pool {
         limit: usize,
     ) -> Result<(Vec<KeyVersionState>, bool), Error> {
         let operation = Operation::ListKeyVersions;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             let key = permit.state().live(name)?.clone();
             let skip = match after {
                 None => 0,
@@ -236,7 +236,7 @@ impl Pool {
     /// Source: keys document, operation `updateKey`.
     pub async fn update_key(&self, call: &Call, key: &KeyRef, change: KeyChange) -> Result<KeyVersionState, Error> {
         let operation = Operation::UpdateKey;
-        self.admitted(call, operation, scope_of(operation, Some(&key.name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(&key.name)), async |permit| {
             // Fixed here, so that the record names the version that is changed, whatever is made meanwhile.
             let (version, _) = permit.state().live(&key.name).and_then(|live| live.version(key.version))?;
             permit.concerns(version, None);
@@ -271,7 +271,7 @@ impl Pool {
     /// Source: keys document, operation `deleteKey`.
     pub async fn delete_key(&self, call: &Call, name: &KeyName) -> Result<DeletedKeyVersion, Error> {
         let operation = Operation::DeleteKey;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             let (name, now) = (name.clone(), permit.now());
             permit
                 .commit(move |state, pool| {

@@ -6,7 +6,6 @@ use crypto_module::KeyFacts;
 use model::rotation::RotationPolicy;
 use model::{Attributes, KeyName, Operation, UnixTime};
 
-use crate::admission::scope_of;
 use crate::error::Error;
 use crate::keys::{KeyVersionState, Source};
 use crate::view::{Effect, Key};
@@ -33,7 +32,7 @@ impl Pool {
     /// Source: keys document, operation `getKeyRotationPolicy`.
     pub async fn rotation_policy(&self, call: &Call, name: &KeyName) -> Result<Option<StoredPolicy>, Error> {
         let operation = Operation::GetRotationPolicy;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             Ok(permit.state().live(name)?.rotation.clone())
         })
         .await
@@ -52,7 +51,7 @@ impl Pool {
         policy: RotationPolicy,
     ) -> Result<StoredPolicy, Error> {
         let operation = Operation::SetRotationPolicy;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             let (name, now) = (name.clone(), permit.now());
             permit
                 .commit(move |state, pool| {
@@ -80,7 +79,7 @@ impl Pool {
     /// before keys can be rotated on-demand".
     pub async fn rotate(&self, call: &Call, name: &KeyName) -> Result<KeyVersionState, Error> {
         let operation = Operation::RotateKey;
-        self.admitted(call, operation, scope_of(operation, Some(name)), async |permit| {
+        self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
             permit.state().live(name)?;
             self.make_version(permit, name, Source::Rotate).await
         })

@@ -3,7 +3,7 @@
 use model::Operation;
 use model::settings::{Setting, Settings};
 
-use crate::admission::{Permit, scope_of};
+use crate::admission::Permit;
 use crate::error::{Error, Missing};
 use crate::records::{SettingsRecord, encode};
 use crate::view::Effect;
@@ -18,14 +18,14 @@ impl Pool {
     ///
     /// Source: settings document, operations `getSettings` and `getSetting`.
     pub async fn settings(&self, call: &Call, operation: Operation) -> Result<Settings, Error> {
-        self.admitted(call, operation, scope_of(operation, None), async |permit| Ok(permit.state().settings)).await
+        self.admitted(call, operation, operation.scope(None), async |permit| Ok(permit.state().settings)).await
     }
 
     /// Refuses to read or change, as `operation` says, a setting that does not exist: as not found to a caller with the
     /// right, as not permitted to others. Returns the error to answer.
     pub async fn refuse_setting(&self, call: &Call, operation: Operation) -> Error {
         let missing = async |_: &Permit<'_>| Err::<(), _>(Error::NotFound(Missing::Setting));
-        let refused = self.admitted(call, operation, scope_of(operation, None), missing).await;
+        let refused = self.admitted(call, operation, operation.scope(None), missing).await;
         refused.err().unwrap_or(Error::Internal)
     }
 
@@ -37,7 +37,7 @@ impl Pool {
     /// Source: settings document, operation `updateSetting`.
     pub async fn update_setting(&self, call: &Call, setting: Setting, value: bool) -> Result<Settings, Error> {
         let operation = Operation::UpdateSetting;
-        self.admitted(call, operation, scope_of(operation, None), async |permit| {
+        self.admitted(call, operation, operation.scope(None), async |permit| {
             permit
                 .commit(move |state, pool| {
                     let settings = state.settings.with(setting, value);

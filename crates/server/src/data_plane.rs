@@ -16,7 +16,7 @@ use audit::{Class, Decision, FailedTokens, Record};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use model::{Caller, Scope};
+use model::Caller;
 use pool::{Call, Outcome, Pool};
 use uuid::Uuid;
 use wire::body::BodyError;
@@ -256,42 +256,7 @@ impl Request<'_> {
     /// Refuses the request for what its body says.
     async fn refuse(&self, why: &str) -> Failure {
         let operation = self.route.operation();
-        self.pool.refuse(&self.call, operation, scope(&self.route.call), why).await.into()
-    }
-}
-
-/// The scope at which a call's right is needed.
-fn scope(call: &routes::Call) -> Scope {
-    use routes::Call as C;
-    match call {
-        C::CreateKey(name)
-        | C::ImportKey(name)
-        | C::RotateKey(name)
-        | C::DeleteKey(name)
-        | C::ListKeyVersions(name, _)
-        | C::GetRotationPolicy(name)
-        | C::SetRotationPolicy(name)
-        | C::GetDeletedKey(name)
-        | C::RecoverDeletedKey(name)
-        | C::PurgeDeletedKey(name) => Scope::Key(name.clone()),
-        C::GetKey(key)
-        | C::UpdateKey(key)
-        | C::Encrypt(key)
-        | C::Decrypt(key)
-        | C::WrapKey(key)
-        | C::UnwrapKey(key)
-        | C::Sign(key)
-        | C::Verify(key) => Scope::Key(key.name.clone()),
-        C::ListKeys(_) | C::ListDeletedKeys(_) => Scope::Keys,
-        C::GetRandomBytes | C::ListSettings | C::GetSetting(_) | C::UpdateSetting(_) => Scope::Root,
-        C::GetRoleDefinition(scope, _)
-        | C::ListRoleDefinitions(scope)
-        | C::PutRoleDefinition(scope, _)
-        | C::DeleteRoleDefinition(scope, _)
-        | C::GetRoleAssignment(scope, _)
-        | C::ListRoleAssignments { scope, .. }
-        | C::PutRoleAssignment(scope, _)
-        | C::DeleteRoleAssignment(scope, _) => scope.clone(),
+        self.pool.refuse(&self.call, operation, self.route.call.scope(), why).await.into()
     }
 }
 

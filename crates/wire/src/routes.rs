@@ -185,6 +185,46 @@ impl Call {
         })
     }
 
+    /// The scope at which its right is needed.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        let key = match self {
+            Self::GetRoleDefinition(scope, _)
+            | Self::ListRoleDefinitions(scope)
+            | Self::PutRoleDefinition(scope, _)
+            | Self::DeleteRoleDefinition(scope, _)
+            | Self::GetRoleAssignment(scope, _)
+            | Self::ListRoleAssignments { scope, .. }
+            | Self::PutRoleAssignment(scope, _)
+            | Self::DeleteRoleAssignment(scope, _) => return scope.clone(),
+            Self::CreateKey(name)
+            | Self::ImportKey(name)
+            | Self::RotateKey(name)
+            | Self::DeleteKey(name)
+            | Self::ListKeyVersions(name, _)
+            | Self::GetRotationPolicy(name)
+            | Self::SetRotationPolicy(name)
+            | Self::GetDeletedKey(name)
+            | Self::RecoverDeletedKey(name)
+            | Self::PurgeDeletedKey(name) => Some(name),
+            Self::GetKey(key)
+            | Self::UpdateKey(key)
+            | Self::Encrypt(key)
+            | Self::Decrypt(key)
+            | Self::WrapKey(key)
+            | Self::UnwrapKey(key)
+            | Self::Sign(key)
+            | Self::Verify(key) => Some(&key.name),
+            Self::ListKeys(_)
+            | Self::ListDeletedKeys(_)
+            | Self::GetRandomBytes
+            | Self::ListSettings
+            | Self::GetSetting(_)
+            | Self::UpdateSetting(_) => None,
+        };
+        self.operation().scope(key)
+    }
+
     /// The row of the one list.
     #[must_use]
     pub fn operation(&self) -> Operation {
