@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use audit::{Class, Record};
 use crypto_module::{Module, SealedKey};
 use model::{
-    Caller, Groups, KeyName, KeyOperation, KeyRef, KeyVersion, Operation, PrincipalId, Scope, UnixTime,
+    Caller, Groups, KeyKind, KeyName, KeyOperation, KeyRef, KeyVersion, Operation, PrincipalId, Scope, UnixTime,
 };
 use store::Path;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::keys::Making;
 use crate::view::State;
 use crate::writer::{Committed, Planned};
 use crate::{Inner, Pool};
@@ -347,6 +348,14 @@ impl Permit<'_> {
     }
 
     /// Notes which version and algorithm the request is about, for the record.
+    /// Takes one of the turns that the caller has at making keys of this kind, while what it returns is held.
+    pub(crate) fn making(&self, kind: KeyKind) -> Result<Option<Making>, Error> {
+        if !matches!(kind, KeyKind::Rsa(_)) {
+            return Ok(None);
+        }
+        self.pool.in_making.begin(&self.call.caller.principal, self.pool.quotas.keys_in_making).map(Some)
+    }
+
     pub(crate) fn concerns(&self, version: KeyVersion, algorithm: Option<&'static str>) {
         let mut trace = self.trace();
         trace.version = Some(version);

@@ -1,11 +1,14 @@
 //! Keys: created, imported, read, listed, changed, deleted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use crypto_module::{GenerateKey, ImportKey, KeyFacts, KeyMaterial, PublicKey, SealedKey};
-use model::{Attributes, KeyKind, KeyName, KeyOperation, KeyOperations, KeyRef, KeyVersion, Operation, Tags, UnixTime};
+use model::{
+    Attributes, KeyKind, KeyName, KeyOperation, KeyOperations, KeyRef, KeyVersion, Operation, PrincipalId, Tags,
+    UnixTime,
+};
 use store::Path;
 use uuid::Uuid;
 
@@ -395,7 +398,7 @@ impl Source {
             Self::Import { kind, material, facts } => {
                 // Taken in already, and the key changed under it: the client is asked to try again.
                 let material = material.take().ok_or(Error::Contention)?;
-                let sealed = attempt.import(permit, material, facts.clone()).await?;
+                let sealed = attempt.import(permit, *kind, material, facts.clone()).await?;
                 if sealed.kind() != *kind {
                     return Err(Error::Input("the key is not of the type and size that it is said to be".to_owned()));
                 }
@@ -447,10 +450,17 @@ impl Attempt {
             exportable: false,
             facts,
         };
+        let _making = permit.making(kind)?;
         permit.module().generate(request).await.map_err(from_module)
     }
 
-    async fn import(&self, permit: &Permit<'_>, material: KeyMaterial, facts: KeyFacts) -> Result<SealedKey, Error> {
+    async fn import(
+        &self,
+        permit: &Permit<'_>,
+        kind: KeyKind,
+        material: KeyMaterial,
+        facts: KeyFacts,
+    ) -> Result<SealedKey, Error> {
         let request = ImportKey {
             path: self.path.as_str().to_owned(),
             key_path: self.key_path.as_str().to_owned(),
@@ -459,6 +469,7 @@ impl Attempt {
             exportable: false,
             facts,
         };
+        let _making = permit.making(kind)?;
         permit.module().import(request).await.map_err(from_module)
     }
 
@@ -470,6 +481,45 @@ impl Attempt {
             deleted: None,
             going: Vec::new(),
             rotation: None,
+        }
+    }
+}
+
+/// Keys in the making, by who asked for them. The module makes them one after the other: nobody may fill its queue alone.
+#[derive(Clone, Default)]
+pub(crate) struct InMaking(Arc<Mutex<HashMap<PrincipalId, usize>>>);
+
+/// One key in the making, until it is dropped.
+pub(crate) struct Making {
+    all: InMaking,
+    of: PrincipalId,
+}
+
+impl InMaking {
+    pub(crate) fn begin(&self, of: &PrincipalId, most: usize) -> Result<Making, Error> {
+        let mut making = self.lock();
+        let own = making.entry(of.clone()).or_default();
+        // Nothing is in the map that is not in the making.
+        if *own >= most.max(1) {
+            return Err(Error::Busy);
+        }
+        *own += 1;
+        Ok(Making { all: self.clone(), of: of.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PrincipalId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        let mut making = self.all.lock();
+        if let Some(own) = making.get_mut(&self.of) {
+            *own -= 1;
+            if *own == 0 {
+                making.remove(&self.of);
+            }
         }
     }
 }

@@ -68,6 +68,7 @@ struct Inner {
     quotas: Quotas,
     directory: Option<Arc<dyn Directory>>,
     first_creations: keys::FirstCreations,
+    in_making: keys::InMaking,
 }
 
 impl Pool {

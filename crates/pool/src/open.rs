@@ -146,6 +146,7 @@ impl Pool {
             quotas: parts.quotas,
             directory: parts.directory,
             first_creations: keys::FirstCreations::default(),
+            in_making: keys::InMaking::default(),
         });
         let writer = Writer {
             paths,
@@ -334,10 +335,10 @@ impl Loading {
         for (name, versions) in std::mem::take(&mut self.listed) {
             let key = self.keys.get_mut(&name).and_then(Arc::get_mut).ok_or(OpenError::HeadMismatch)?;
             let key_path = self.paths.key(&name);
-            key.versions.reserve_exact(versions.len());
             for version in &key.going {
                 found.remove(&self.paths.key_version(&name, *version)).ok_or(OpenError::HeadMismatch)?;
             }
+            key.versions.reserve_exact(versions.len());
             for version in versions {
                 let path = self.paths.key_version(&name, version);
                 let entry = found.remove(&path).ok_or(OpenError::HeadMismatch)?;

@@ -235,6 +235,10 @@ fn assignments(access: &Access) -> Vec<RoleAssignment> {
 }
 
 fn check_quota(others: &[RoleAssignment], scope: &Scope, quotas: &Quotas) -> Result<(), Error> {
+    // Keys need not exist for roles to be assigned at them, so what each may have does not bound them all.
+    if others.len() >= quotas.assignments_in_all {
+        return Err(Error::Quota { what: "role assignments in all", limit: quotas.assignments_in_all });
+    }
     let (what, limit) = match scope {
         Scope::Root | Scope::Keys => ("role assignments at this scope", quotas.assignments),
         Scope::Key(_) => ("role assignments at one key", quotas.assignments_per_key),

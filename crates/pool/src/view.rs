@@ -15,7 +15,7 @@ use crate::rotation::StoredPolicy;
 
 /// The most a pool holds.
 ///
-/// Source: product article on service limits, for the defaults.
+/// Source: product article on service limits, for the defaults of those that it names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quotas {
     /// Keys, deleted ones included.
@@ -28,11 +28,23 @@ pub struct Quotas {
     pub assignments: usize,
     /// Role assignments at one key.
     pub assignments_per_key: usize,
+    /// Role assignments in all, at keys that do not exist included.
+    pub assignments_in_all: usize,
+    /// Keys whose making takes long (RSA) that one principal may have in the making at the same time.
+    pub keys_in_making: usize,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { keys: 5000, versions: 100, role_definitions: 50, assignments: 50, assignments_per_key: 10 }
+        Self {
+            keys: 5000,
+            versions: 100,
+            role_definitions: 50,
+            assignments: 50,
+            assignments_per_key: 10,
+            assignments_in_all: 10_000,
+            keys_in_making: 16,
+        }
     }
 }
 
@@ -50,6 +62,11 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// Whether a purge has begun: nothing brings the key back.
+    pub(crate) fn is_going(&self) -> bool {
+        !self.going.is_empty()
+    }
+
     /// The version asked for, or the latest.
     pub(crate) fn version(&self, version: Option<KeyVersion>) -> Result<(KeyVersion, SealedKey), Error> {
         match version {
@@ -62,11 +79,6 @@ impl Key {
 }
 
 /// The pool at one moment.
-    /// Whether a purge has begun: nothing brings the key back.
-    pub(crate) fn is_going(&self) -> bool {
-        !self.going.is_empty()
-    }
-
 pub(crate) struct State {
     /// The sequence number of the head it belongs to: counts the changes.
     pub(crate) sequence: u64,

@@ -175,6 +175,7 @@ pub struct Pool {
     /// Keys, deleted ones included.
     pub max_keys: usize,
     /// Versions of one key.
+    #[serde(deserialize_with = "versions")]
     pub max_versions_per_key: usize,
     /// Custom role definitions.
     pub max_role_definitions: usize,
@@ -182,6 +183,10 @@ pub struct Pool {
     pub max_role_assignments: usize,
     /// Role assignments at one key.
     pub max_role_assignments_per_key: usize,
+    /// Role assignments in all.
+    pub max_role_assignments_in_all: usize,
+    /// RSA keys that one principal may have in the making.
+    pub max_keys_in_making_per_principal: usize,
 }
 
 /// `[audit]`
@@ -414,6 +419,17 @@ fn node<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     }
 }
 
+/// All versions of a key are named in one stored value.
+fn versions<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    const MOST: usize = 10_000;
+    let versions = usize::deserialize(from)?;
+    if (1..=MOST).contains(&versions) {
+        Ok(versions)
+    } else {
+        Err(serde::de::Error::custom(format!("a key has 1 to {MOST} versions at most")))
+    }
+}
+
 fn principals<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PrincipalId>, D::Error> {
     let principal = |text: String| {
         PrincipalId::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no object id")))
@@ -507,6 +523,7 @@ mod tests {
             "[pools.x]\ntenant = \"72f988bf-86f1-41af-91ab-2d7cd011db47\"",
             "[pools.finance]\nadministrators = [\"a\"]",
             "[pool_defaults]\nretention_days = 6",
+            "[pool_defaults]\nmax_versions_per_key = 10001",
             "[seal]\nkind = \"hope\"",
             "[issuers.a]\nissuer = \"https://a\"\ntenants = [\"72f988bf-86f1-41af-91ab-2d7cd011db47\"]\nfetch_keys = false",
             "[audit]\nmax_size = \"1MiB\"",

@@ -144,6 +144,8 @@ fn pool_setup(name: model::PoolName, pool: &config::Pool) -> PoolSetup {
             role_definitions: pool.max_role_definitions,
             assignments: pool.max_role_assignments,
             assignments_per_key: pool.max_role_assignments_per_key,
+            assignments_in_all: pool.max_role_assignments_in_all,
+            keys_in_making: pool.max_keys_in_making_per_principal,
         },
     }
 }
