@@ -19,9 +19,9 @@ use crate::tiles::Tail;
 /// Whose record it is, which decides what it may use when space or time run short.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
-    /// Of a caller that is known.
+    /// Of a known caller who may do what it asked for.
     Authenticated,
-    /// Of anybody. Never uses the reserve of space, nor the slots of the queue that are kept for the others.
+    /// Of anybody else: a token that failed, or a known caller who may not. Never uses the reserve of space, nor the slots of the queue that are kept for the others.
     Unauthenticated,
 }
 

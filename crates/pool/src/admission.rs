@@ -109,7 +109,8 @@ impl Pool {
         let permit = match pool.permit(call, operation, scope).await {
             Ok(permit) => permit,
             Err((scope, denied)) => {
-                pool.append(&pool.record(call, operation, &scope, &Trace::default(), Err(&denied))).await?;
+                let record = pool.record(call, operation, &scope, &Trace::default(), Err(&denied));
+                pool.append(&record, Class::Unauthenticated).await?;
                 return Err(denied);
             }
         };
@@ -138,7 +139,7 @@ impl Pool {
             reason: Some(why.into()),
             ..self.0.record_of(call, "Unknown")
         };
-        self.0.append(&record).await
+        self.0.append(&record, Class::Unauthenticated).await
     }
 
     /// A record of this pool and node, now, about something that no operation stands for.
@@ -269,8 +270,8 @@ impl Inner {
         }
     }
 
-    async fn append(&self, record: &Record) -> Result<(), Error> {
-        self.log.append(record, Class::Authenticated).await.map(drop).map_err(|error| {
+    async fn append(&self, record: &Record, class: Class) -> Result<(), Error> {
+        self.log.append(record, class).await.map(drop).map_err(|error| {
             tracing::error!(%error, "the audit log refused a record; the request is refused");
             Error::Unavailable { what: "the audit log" }
         })
@@ -286,7 +287,7 @@ impl Permit<'_> {
             Some(committed) => self.pool.deliver(committed).await,
             None => {
                 let record = self.record(result.as_ref().map(drop));
-                self.pool.append(&record).await
+                self.pool.append(&record, Class::Authenticated).await
             }
         }
     }
@@ -303,7 +304,7 @@ impl Permit<'_> {
             if state.sequence == self.sequence { Ok(()) } else { self.decide_again(&state) }
         };
         if let Err(denied) = verdict {
-            self.pool.append(&self.record(Err(&denied))).await?;
+            self.pool.append(&self.record(Err(&denied)), Class::Authenticated).await?;
             return Err(denied);
         }
         Ok(())
@@ -347,7 +348,6 @@ impl Permit<'_> {
         self.pool.clock.now()
     }
 
-    /// Notes which version and algorithm the request is about, for the record.
     /// Takes one of the turns that the caller has at making keys of this kind, while what it returns is held.
     pub(crate) fn making(&self, kind: KeyKind) -> Result<Option<Making>, Error> {
         if !matches!(kind, KeyKind::Rsa(_)) {
@@ -356,6 +356,7 @@ impl Permit<'_> {
         self.pool.in_making.begin(&self.call.caller.principal, self.pool.quotas.keys_in_making).map(Some)
     }
 
+    /// Notes which version and algorithm the request is about, for the record.
     pub(crate) fn concerns(&self, version: KeyVersion, algorithm: Option<&'static str>) {
         let mut trace = self.trace();
         trace.version = Some(version);

@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use model::{KeyKind, OctSize};
-use pool::Error;
-use testkit::{Fault, OWNER, Setup, TestPool, call, key_name, new_oct};
+use pool::{Error, Outcome};
+use testkit::{Fault, OWNER, Setup, TestPool, call, key_name, key_ref, new_oct, sign_request};
 
 async fn create(pool: &TestPool, name: &str) -> Result<(), Error> {
     let kind = KeyKind::Oct(OctSize::AES_256);
@@ -45,4 +45,30 @@ async fn while_the_log_is_away_no_change_happens_but_the_one_that_met_it_first()
     pool.mend_log();
     create(&pool, "e").await.unwrap();
     assert_eq!(names(&pool).await, ["a", "e"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_denied_leave_the_reserve_to_those_that_are_not() {
+    let reserve = 256 << 10;
+    let audit = audit::Options {
+        segment_bytes: 256 << 10,
+        max_bytes: Some((4 << 20) + reserve),
+        reserve_bytes: reserve,
+        ..audit::Options::default()
+    };
+    let pool = Setup { audit, ..Setup::default() }.start().await;
+    create(&pool, "a").await.unwrap();
+    let sign = async |by: &str| pool.pool().sign(&call(by), &key_ref("a", None), sign_request()).await.map(drop);
+    pool.fill_log_up_to_the_reserve().await;
+
+    let records = pool.records().await.len();
+    for _ in 0..3 {
+        let denied = sign("stranger").await;
+        assert!(matches!(denied, Err(Error::Unavailable { .. })), "no answer without a record: {denied:?}");
+        let unknown = pool.pool().record_refusal(&call("stranger"), Outcome { status: 404, code: None }, "?").await;
+        assert!(matches!(unknown, Err(Error::Unavailable { .. })), "{unknown:?}");
+    }
+    assert_eq!(pool.records().await.len(), records);
+    sign(OWNER).await.unwrap();
+    create(&pool, "b").await.unwrap();
 }

@@ -247,6 +247,16 @@ impl TestPool {
         panic!("the audit log can still be written");
     }
 
+    /// Fills the audit log until only its reserve is left, whatever the log still tidies up.
+    pub async fn fill_log_up_to_the_reserve(&self) {
+        for size in [30_000, 10_000, 1, 1, 1] {
+            let filler = Record { user_agent: Some("x".repeat(size).into()), ..self.pool().blank_record("Filler") };
+            while self.pool().log().append(&filler, audit::Class::Unauthenticated).await.is_ok() {}
+            self.pool().log().checkpoint().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    }
+
     /// Gives the journal back.
     pub fn mend_log(&self) {
         std::fs::rename(self.folder.path().join("away"), self.folder.path().join("journal")).unwrap();
