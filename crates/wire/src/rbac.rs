@@ -13,6 +13,8 @@ const MAX_DESCRIPTION: usize = 2048;
 const MAX_PERMISSIONS: usize = 32;
 const MAX_ACTIONS: usize = 256;
 const MAX_ACTION: usize = 256;
+/// Bytes of all its texts together: every list of roles holds all of them, and a store takes no value of any size.
+const MAX_ROLE_TEXT: usize = 64 * 1024;
 
 /// What stands before the GUID of a role definition's id. No slash before it, unlike an assignment's id: so the live
 /// service writes it, and `az` looks for it.
@@ -44,8 +46,18 @@ pub fn parse_role_definition(id: Guid, body: &[u8]) -> Result<RoleDefinition, Bo
         }
     }
     let (role_name, description) = (text("roleName", MAX_ROLE_NAME)?, text("description", MAX_DESCRIPTION)?);
+    let texts = permissions.iter().flat_map(texts_of).chain([&role_name, &description]);
+    if texts.map(String::len).sum::<usize>() > MAX_ROLE_TEXT {
+        let most = format!("The role definition is refused: its texts may have {MAX_ROLE_TEXT} bytes together.");
+        return Err(BodyError::new(most));
+    }
     RoleDefinition::custom(id, role_name, description, permissions)
         .map_err(|rule| BodyError::new(format!("The role definition is refused: {rule}.")))
+}
+
+fn texts_of(permission: &Permission) -> impl Iterator<Item = &String> {
+    let Permission { actions, not_actions, data_actions, not_data_actions } = permission;
+    [actions, not_actions, data_actions, not_data_actions].into_iter().flatten()
 }
 
 fn permission(object: &Object<'_>) -> Result<Permission, BodyError> {

@@ -123,7 +123,7 @@ pub enum KeyMaterial {
         /// The private scalar, big-endian, as long as the field.
         d: SecretBytes,
     },
-    /// A symmetric key, 1 to 64 bytes.
+    /// A symmetric key, 16 to 64 bytes.
     Oct(SecretBytes),
     /// An ML-DSA key pair.
     Akp {
@@ -176,8 +176,9 @@ impl KeyMaterial {
         let member = jwk.required("k")?;
         let key = member.secret()?;
         match key.expose().len() {
-            0 => Err(member.refuse("must not be empty")),
-            1..=64 => Ok(Self::Oct(key)),
+            // Departure: see docs/departures.
+            ..16 => Err(member.refuse("must have 16 bytes at least")),
+            16..=64 => Ok(Self::Oct(key)),
             // The live service's words.
             _ => Err(BodyError::new("JSON Web Key: k property of oct key is too large, maximum size is 64")),
         }

@@ -173,14 +173,15 @@ fn an_elliptic_curve_key_is_widened_to_its_field() {
 #[test]
 fn an_import_that_breaks_a_rule_is_refused_by_member() {
     let k = |bytes: usize| format!(r#"{{"key":{{"kty":"oct","k":"{}"}}}}"#, encode(&vec![1; bytes]));
-    for bytes in [1, 16, 64] {
+    for bytes in [16, 17, 64] {
         let import = ImportKey::parse(k(bytes).as_bytes()).unwrap();
         assert_eq!(import.material.kind(), OctSize::from_bytes(bytes).map(KeyKind::Oct));
     }
     let too_large = "JSON Web Key: k property of oct key is too large, maximum size is 64";
     assert_eq!(refusal(ImportKey::parse(k(65).as_bytes())), too_large);
     for (body, says) in [
-        (k(0), "The member key.k must not be empty."),
+        (k(0), "The member key.k must have 16 bytes at least."),
+        (k(15), "The member key.k must have 16 bytes at least."),
         ("{}".into(), "The member key is required."),
         (r#"{"key":{}}"#.into(), "The member key.kty is required."),
         (r#"{"key":{"kty":"AKP","alg":"ML-DSA-44"}}"#.into(), "The member key.pub is required"),
@@ -382,7 +383,7 @@ proptest! {
     }
 
     #[test]
-    fn an_oct_key_arrives_whole(key in proptest::collection::vec(any::<u8>(), 1..=64)) {
+    fn an_oct_key_arrives_whole(key in proptest::collection::vec(any::<u8>(), 16..=64)) {
         let body = format!(r#"{{"key":{{"kty":"oct-HSM","k":"{}"}}}}"#, encode(&key));
         let KeyMaterial::Oct(secret) = ImportKey::parse(body.as_bytes()).unwrap().material else { panic!() };
         prop_assert_eq!(secret.expose(), key.as_slice());
