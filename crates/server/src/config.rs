@@ -242,6 +242,7 @@ impl Module {
 struct Limits {
     connections: usize,
     connections_per_source: usize,
+    handshakes_per_source: usize,
     #[serde(deserialize_with = "duration")]
     handshake_timeout: Duration,
     #[serde(deserialize_with = "duration")]
@@ -371,6 +372,7 @@ impl Config {
         edge::Limits {
             connections: limits.connections,
             connections_per_source: limits.connections_per_source,
+            handshakes_per_source: limits.handshakes_per_source,
             handshake_timeout: limits.handshake_timeout,
             header_timeout: limits.header_timeout,
             header_bytes: bytes(limits.header_size),

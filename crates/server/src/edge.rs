@@ -86,6 +86,9 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its head. Enforced within 5 seconds.
     pub header_timeout: Duration,
+    /// TLS handshakes of one source that are worked on at the same time, so that a flood of them from one place keeps
+    /// nobody else waiting for long. Others of that source wait, within the time-out.
+    pub handshakes_per_source: usize,
     /// Size of a request's head.
     pub header_bytes: usize,
     /// Size of a request's body. All bodies in work may take 256 times as much, those of one source 64 times.
@@ -109,6 +112,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             header_bytes: 48 * 1024,
             body_bytes: 1024 * 1024,
+            handshakes_per_source: 16,
             body_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(120),
             http2_streams: 128,
@@ -155,7 +159,7 @@ pub async fn serve<A: Application>(
     let shared = Arc::new(Shared {
         application,
         tls,
-        admission: Arc::new(Admission::new(limits.connections, limits.connections_per_source)),
+        admission: Arc::new(Admission::new(&limits)),
         bodies: Arc::new(Bodies::new(limits.body_bytes)),
         http1: http1(&limits),
         http2: http2(&limits),

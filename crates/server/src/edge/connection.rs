@@ -37,7 +37,7 @@ pub(super) async fn attend<A: Application>(
     let line = Arc::clone(&place.line);
     let tls = tokio::select! {
         biased;
-        tls = tokio::time::timeout(shared.limits.handshake_timeout, shake_hands(stream, &shared)) => tls,
+        tls = tokio::time::timeout(shared.limits.handshake_timeout, shake_hands(stream, &place, &shared)) => tls,
         () = line.asked_to_end() => return,
     };
     match tls {
@@ -48,7 +48,7 @@ pub(super) async fn attend<A: Application>(
 }
 
 /// The TLS handshake. `None` when the other side does not speak TLS that we accept; it is told so as far as TLS can.
-async fn shake_hands<A>(mut stream: TcpStream, shared: &Shared<A>) -> Option<TlsStream<TcpStream>> {
+async fn shake_hands<A>(mut stream: TcpStream, place: &Place, shared: &Shared<A>) -> Option<TlsStream<TcpStream>> {
     // A failure only costs latency.
     let _ = stream.set_nodelay(true);
     let mut first = [0];
@@ -69,7 +69,14 @@ async fn shake_hands<A>(mut stream: TcpStream, shared: &Shared<A>) -> Option<Tls
             return None;
         }
     };
-    match hello.into_stream(Arc::clone(&shared.tls)).into_fallible().await {
+    let tls = {
+        // For the arithmetic alone, so that who never finishes keeps nobody waiting; held while others get their turn of
+        // this thread, so that not all that one source sends is in front of them.
+        let _turn = place.handshakes.acquire().await.ok()?;
+        tokio::task::yield_now().await;
+        hello.into_stream(Arc::clone(&shared.tls))
+    };
+    match tls.into_fallible().await {
         Ok(tls) => Some(tls),
         Err((_, mut stream)) => {
             part(&mut stream).await;

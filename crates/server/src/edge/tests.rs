@@ -506,6 +506,37 @@ async fn a_changed_certificate_is_served_and_no_connection_dropped() {
 async fn tls_sessions_are_resumed() {
     let edge = start(Limits::default()).await;
     let connector = edge.client(&[b"http/1.1"]);
+/// A connection from `local` on which a ClientHello was sent and nothing else. Gives the server no time to run.
+fn greeted(edge: &Running, local: [u8; 4]) -> std::net::TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::from((local, 0))).unwrap();
+    connect(&socket, &edge.address).unwrap();
+    let mut stream = std::net::TcpStream::from(socket);
+    let mut roots = RootCertStore::empty();
+    roots.add(edge.ca.clone()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("dev.managedhsm.localhost").unwrap();
+    rustls::ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut stream).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_flood_of_handshakes_from_one_source_is_not_in_front_of_another() {
+    raise_file_limit();
+    let edge = start(Limits { handshakes_per_source: 2, ..Limits::default() }).await;
+    let flood: Vec<_> = (0..300).map(|_| greeted(&edge, [127, 0, 0, 1])).collect();
+    let other = greeted(&edge, [127, 0, 0, 2]);
+    let answered = |stream: &std::net::TcpStream| stream.peek(&mut [0]).is_ok();
+    while !answered(&other) {
+        tokio::task::yield_now().await;
+    }
+    let before = flood.iter().filter(|stream| answered(stream)).count();
+    assert!(before < 100, "{before} of the flood were answered first");
+    until(|| flood.iter().all(answered)).await;
+}
+
     let mut kinds = Vec::new();
     for _ in 0..2 {
         let mut stream = edge.connect_with(&connector).await.unwrap();
