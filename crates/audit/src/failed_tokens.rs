@@ -74,11 +74,18 @@ impl Window {
     /// The summary, once it is due: a minute after its first failure.
     fn summary(&mut self, source: Option<IpAddr>, now: i64) -> Option<Summary> {
         let due = self.counted > 0 && (now < self.since || now.saturating_sub(self.since) >= WINDOW);
-        due.then(|| {
-            let summary = Summary { source, count: self.counted, since: self.since };
-            self.counted = 0;
-            summary
-        })
+        if due { self.take(source) } else { None }
+    }
+
+    /// The summary, due or not.
+    fn take(&mut self, source: Option<IpAddr>) -> Option<Summary> {
+        let count = std::mem::take(&mut self.counted);
+        (count > 0).then_some(Summary { source, count, since: self.since })
+    }
+
+    fn put_back(&mut self, summary: &Summary) {
+        self.since = if self.counted == 0 { summary.since } else { self.since.min(summary.since) };
+        self.counted = self.counted.saturating_add(summary.count);
     }
 }
 
@@ -95,20 +102,39 @@ impl FailedTokens {
     /// network has them all.
     pub fn observe(&mut self, source: IpAddr, now: i64) -> Decision {
         self.all.turn(now);
-        let known = self.sources.len();
-        let window = match self.sources.entry(network(source)) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(unknown) if known < SOURCES => unknown.insert(Window::default()),
-            std::collections::hash_map::Entry::Vacant(_) => &mut self.others,
-        };
+        let may = self.all.recorded < SINGLE_OF_ALL;
+        let window = self.window(source);
         window.turn(now);
-        if window.recorded < SINGLE && self.all.recorded < SINGLE_OF_ALL {
+        if window.recorded < SINGLE && may {
             window.recorded += 1;
             self.all.recorded += 1;
             return Decision::Record;
         }
         window.count(now);
         Decision::Counted
+    }
+
+    /// Takes note of a failure from `source` that should have been recorded, and could not be.
+    pub fn count(&mut self, source: IpAddr, now: i64) {
+        self.window(source).count(now);
+    }
+
+    /// Takes a count back that should have been recorded, and could not be.
+    pub fn put_back(&mut self, summary: &Summary) {
+        match summary.source {
+            Some(source) => self.window(source).put_back(summary),
+            None => self.others.put_back(summary),
+        }
+    }
+
+    fn window(&mut self, source: IpAddr) -> &mut Window {
+        use std::collections::hash_map::Entry;
+        let known = self.sources.len();
+        match self.sources.entry(network(source)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) if known < SOURCES => unknown.insert(Window::default()),
+            Entry::Vacant(_) => &mut self.others,
+        }
     }
 
     /// The counts that are due, each to become one record, in no order. Call it every few seconds. Sources that have
@@ -119,6 +145,12 @@ impl FailedTokens {
         due.extend(self.others.summary(None, now));
         self.sources.retain(|_, window| window.counted > 0 || !window.is_over(now));
         due
+    }
+
+    /// All counts, due or not: for the end, when nothing is seen any more.
+    pub fn drain_all(&mut self) -> Vec<Summary> {
+        let windows = self.sources.iter_mut().map(|(source, window)| (Some(*source), window));
+        windows.chain([(None, &mut self.others)]).filter_map(|(source, window)| window.take(source)).collect()
     }
 }
 
@@ -196,6 +228,33 @@ mod tests {
         }
         assert_eq!(tokens.drain(0).len(), 1);
         assert_eq!(tokens.observe(HERE, 0), Decision::Record);
+    }
+
+    #[test]
+    fn what_could_not_be_recorded_is_in_the_next_count() {
+        let mut tokens = FailedTokens::new();
+        assert_eq!(tokens.observe(HERE, 7), Decision::Record);
+        tokens.count(HERE, 7);
+        let due = tokens.drain(7 + WINDOW);
+        assert_eq!(due, [Summary { source: Some(HERE), count: 1, since: 7 }]);
+        tokens.put_back(&due[0]);
+        tokens.put_back(&Summary { source: None, count: 3, since: 9 });
+        let mut again = tokens.drain(7 + 2 * WINDOW);
+        again.sort_by_key(|summary| summary.count);
+        assert_eq!(again, [due[0], Summary { source: None, count: 3, since: 9 }]);
+    }
+
+    #[test]
+    fn at_the_end_every_count_is_told_due_or_not() {
+        let mut tokens = FailedTokens::new();
+        for source in [HERE, THERE] {
+            for _ in 0..=SINGLE {
+                tokens.observe(source, 0);
+            }
+        }
+        assert_eq!(tokens.drain(1), []);
+        assert_eq!(tokens.drain_all().iter().map(|summary| summary.count).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(tokens.drain_all(), []);
     }
 
     proptest::proptest! {

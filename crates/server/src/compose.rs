@@ -18,7 +18,7 @@ use uuid::Uuid;
 use wire::challenge::ChallengeError;
 
 use crate::audit_keys::{NodeJournalKey, PoolLogKey};
-use crate::data_plane::DataPlane;
+use crate::data_plane::{DataPlane, Strangers};
 use crate::hosts::{Hosts, Naming, PoolHost};
 use crate::issuer::{Accounts, FileError, SigningKey, TokenIssuer};
 use crate::jwks::{Authenticator, IssuerKeys, Outgoing, TrustedIssuer};
@@ -140,8 +140,20 @@ pub enum ComposeError {
 pub struct Node {
     /// What answers.
     pub hosts: Arc<Hosts>,
+    /// Whom its data planes did not know.
+    pub strangers: Arc<Strangers>,
+    planes: Vec<Arc<DataPlane>>,
     tasks: Vec<JoinHandle<()>>,
     _audit: audit::Node,
+}
+
+impl Node {
+    /// Records what was only counted so far. To be called once nothing is answered any more.
+    pub async fn finish(&self) {
+        for plane in &self.planes {
+            plane.count_the_last_failed_tokens().await;
+        }
+    }
 }
 
 impl Drop for Node {
@@ -171,7 +183,8 @@ pub async fn compose(setup: Setup) -> Result<Node, ComposeError> {
         trusted.push(own);
     }
 
-    let (mut hosts, mut tasks) = (Vec::new(), Vec::new());
+    let strangers = Arc::new(Strangers::default());
+    let (mut hosts, mut planes, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
     for pool in &setup.pools {
         let module = open_module(&engine, &setup.node_key, &*setup.store, pool, &*setup.clock).await?;
         let name = format!("strongroom/{}/{}", pool.name.as_str(), setup.node);
@@ -193,13 +206,14 @@ pub async fn compose(setup: Setup) -> Result<Node, ComposeError> {
         let keys = IssuerKeys::start(of_tenant(&trusted, pool.tenant), &outgoing)?;
         let authenticator = Authenticator::new(keys, Audience::resources(resources.iter().map(String::as_str)));
         tasks.push(tokio::spawn(purge_when_due(opened.clone())));
-        let plane = Arc::new(DataPlane::new(opened, authenticator, &setup.region));
+        let plane = Arc::new(DataPlane::new(opened, authenticator, &setup.region, Arc::clone(&strangers)));
         tasks.push(tokio::spawn(count_failed_tokens(Arc::clone(&plane))));
+        planes.push(Arc::clone(&plane));
         hosts.push(PoolHost { name: pool.name.clone(), tenant: pool.tenant, plane });
     }
     let issuer_tenant = setup.built_in.map_or(Uuid::nil(), |built_in| built_in.tenant);
     let hosts = Arc::new(Hosts::new(&setup.naming, &hosts, issuers, issuer_tenant, setup.clock)?);
-    Ok(Node { hosts, tasks, _audit: audit })
+    Ok(Node { hosts, strangers, planes, tasks, _audit: audit })
 }
 
 /// The built-in issuer, once for every address at which clients may ask it: the address is part of its tokens.

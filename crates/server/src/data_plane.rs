@@ -9,10 +9,11 @@ mod rbac;
 mod settings;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use audit::{Class, Decision, FailedTokens, Record};
+use audit::{Class, Decision, FailedTokens, Record, Summary};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -26,7 +27,7 @@ use wire::headers;
 use wire::routes::{self, Route};
 use wire::urls::BaseUrl;
 
-use crate::edge::{Inbound, Outbound};
+use crate::edge::{Inbound, Outbound, Refusal};
 use crate::jwks::{AuthError, Authenticator};
 use errors::Failure;
 
@@ -42,6 +43,29 @@ pub struct DataPlane {
     authenticator: Authenticator,
     region: HeaderValue,
     failed_tokens: Mutex<FailedTokens>,
+    strangers: Arc<Strangers>,
+}
+
+/// How many requests nobody was known to have made, since the start.
+#[derive(Debug, Default)]
+pub struct Strangers {
+    without_token: AtomicU64,
+    with_failed_token: AtomicU64,
+}
+
+impl Strangers {
+    /// Requests without a token, as most clients begin: they are told where to get one. Counted here, and recorded
+    /// nowhere.
+    #[must_use]
+    pub fn without_token(&self) -> u64 {
+        self.without_token.load(Ordering::Relaxed)
+    }
+
+    /// Requests whose token failed. The audit log has them too.
+    #[must_use]
+    pub fn with_failed_token(&self) -> u64 {
+        self.with_failed_token.load(Ordering::Relaxed)
+    }
 }
 
 /// An answer before its headers.
@@ -66,11 +90,12 @@ struct Request<'a> {
 }
 
 impl DataPlane {
-    /// The data plane of `pool`, for tokens that `authenticator` accepts, in `region`.
+    /// The data plane of `pool`, for tokens that `authenticator` accepts, in `region`. Whom it does not know it counts
+    /// among `strangers`.
     #[must_use]
-    pub fn new(pool: Pool, authenticator: Authenticator, region: &str) -> Self {
+    pub fn new(pool: Pool, authenticator: Authenticator, region: &str, strangers: Arc<Strangers>) -> Self {
         let region = HeaderValue::from_str(region).unwrap_or(HeaderValue::from_static("local"));
-        Self { pool, authenticator, region, failed_tokens: Mutex::default() }
+        Self { pool, authenticator, region, failed_tokens: Mutex::default(), strangers }
     }
 
     /// The pool behind it.
@@ -81,6 +106,15 @@ impl DataPlane {
 
     /// Answers one request. `challenge` says where a client without a token is sent.
     pub async fn answer(&self, request: Inbound, challenge: &Challenge) -> Outbound {
+        self.respond(request, None, challenge).await
+    }
+
+    /// Answers a request whose body was refused: its caller is known by the head, and recorded with the refusal.
+    pub async fn refuse(&self, request: Inbound, refusal: Refusal, challenge: &Challenge) -> Outbound {
+        self.respond(request, Some(refusal), challenge).await
+    }
+
+    async fn respond(&self, request: Inbound, refusal: Option<Refusal>, challenge: &Challenge) -> Outbound {
         let id = Uuid::new_v4();
         let received = request.received;
         let reply = Reply { method: request.method.clone(), source: request.peer.ip(), id, received };
@@ -90,7 +124,7 @@ impl DataPlane {
             Ok(caller) => caller,
             Err(refused) => return reply.with_echo(echo, reply.refused(&refused, challenge)),
         };
-        let answer = match self.route(request, caller, id).await {
+        let answer = match self.route(request, refusal, caller, id).await {
             Ok(request) => dispatch(request).await,
             Err(failure) => Err(failure),
         };
@@ -106,7 +140,10 @@ impl DataPlane {
     }
 
     async fn authenticate(&self, request: &Inbound, id: Uuid) -> Result<Arc<Caller>, Refused> {
-        let Some(header) = request.headers.get(AUTHORIZATION) else { return Err(Refused::NoToken) };
+        let Some(header) = request.headers.get(AUTHORIZATION) else {
+            self.strangers.without_token.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::NoToken);
+        };
         let token = header.to_str().ok().and_then(|text| {
             let (scheme, token) = text.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -128,7 +165,17 @@ impl DataPlane {
 
     /// Records how many tokens failed that were not recorded singly. To be called every few seconds.
     pub async fn count_failed_tokens(&self) {
-        let summaries = self.failed_tokens().drain(self.pool.clock().now_millis());
+        let due = self.failed_tokens().drain(self.pool.clock().now_millis());
+        self.record_counts(due).await;
+    }
+
+    /// Records what was counted and is not due yet. To be called once nothing is answered any more.
+    pub async fn count_the_last_failed_tokens(&self) {
+        let left = self.failed_tokens().drain_all();
+        self.record_counts(left).await;
+    }
+
+    async fn record_counts(&self, summaries: Vec<Summary>) {
         for summary in summaries {
             let record = Record {
                 source: summary.source,
@@ -138,7 +185,9 @@ impl DataPlane {
                 reason: Some("tokens that failed, counted".into()),
                 ..self.pool.blank_record("Authentication")
             };
-            self.append_failed(&record).await;
+            if !self.append_failed(&record).await {
+                self.failed_tokens().put_back(&summary);
+            }
         }
     }
 
@@ -148,8 +197,9 @@ impl DataPlane {
 
     /// Records a token that failed, within what one source may take of the log. Never the reason for a 503.
     async fn note_failed_token(&self, request: &Inbound, id: Uuid, error: &AuthError) {
-        let source = request.peer.ip();
-        let decision = self.failed_tokens().observe(source, self.pool.clock().now_millis());
+        self.strangers.with_failed_token.fetch_add(1, Ordering::Relaxed);
+        let (source, now) = (request.peer.ip(), self.pool.clock().now_millis());
+        let decision = self.failed_tokens().observe(source, now);
         if decision == Decision::Record {
             let record = Record {
                 source: Some(source),
@@ -162,18 +212,31 @@ impl DataPlane {
                 reason: Some(error.to_string().into()),
                 ..self.pool.blank_record("Authentication")
             };
-            self.append_failed(&record).await;
+            if !self.append_failed(&record).await {
+                self.failed_tokens().count(source, now);
+            }
         }
     }
 
-    async fn append_failed(&self, record: &Record) {
-        if let Err(error) = self.pool.log().append(record, Class::Unauthenticated).await {
-            tracing::debug!(%error, "a failed token was not recorded");
+    /// Whether it is recorded.
+    async fn append_failed(&self, record: &Record) -> bool {
+        match self.pool.log().append(record, Class::Unauthenticated).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::debug!(%error, "failed tokens were not recorded; they stay counted");
+                false
+            }
         }
     }
 
-    /// Reads the request line of an authenticated request. What cannot be read is recorded too.
-    async fn route(&self, request: Inbound, caller: Arc<Caller>, id: Uuid) -> Result<Request<'_>, Failure> {
+    /// Reads the request line of an authenticated request. What cannot be read, or was refused before, is recorded too.
+    async fn route(
+        &self,
+        request: Inbound,
+        refusal: Option<Refusal>,
+        caller: Arc<Caller>,
+        id: Uuid,
+    ) -> Result<Request<'_>, Failure> {
         let method_override = headers::METHOD_OVERRIDES
             .iter()
             .find_map(|name| request.headers.get(*name))
@@ -191,12 +254,13 @@ impl DataPlane {
             failure: errors::outcome,
         };
         let parsed = routes::parse(request.method.as_str(), request.uri.path(), request.uri.query(), method_override);
-        let failure = match parsed {
-            Ok(route) => match request.host.as_deref().and_then(BaseUrl::https) {
+        let failure = match (refusal, parsed) {
+            (Some(refusal), _) => Failure::from(&refusal),
+            (None, Ok(route)) => match request.host.as_deref().and_then(BaseUrl::https) {
                 Some(base) => return Ok(Request { pool: &self.pool, call, base, route, body: request.body }),
                 None => Failure::bad_request("the Host header names no host"),
             },
-            Err(error) => Failure::from(error),
+            (None, Err(error)) => Failure::from(error),
         };
         self.pool.record_refusal(&call, failure.outcome(), &failure.message).await?;
         Err(failure)

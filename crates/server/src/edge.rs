@@ -29,7 +29,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use admission::Admission;
-pub use answer::{activity_id, azure_error};
+pub use answer::{Refusal, activity_id, azure_error};
 use bodies::Bodies;
 pub use lines::Traffic;
 
@@ -43,6 +43,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub trait Application: Send + Sync + 'static {
     /// Answers one request. Every failure is an answer too.
     fn answer(&self, request: Inbound) -> impl Future<Output = Outbound> + Send;
+
+    /// Answers a request of which only the head is good: its body is refused, and empty here. Over HTTP/1.1 the answer
+    /// ends the connection.
+    fn refuse(&self, request: Inbound, refusal: Refusal) -> impl Future<Output = Outbound> + Send;
 
     /// Whether the call must run to its end even if the client hangs up: true for all that changes state.
     ///
@@ -82,13 +86,13 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one IPv4 address or one IPv6 /64 network. Beyond it its own longest idle one makes room.
     pub connections_per_source: usize,
+    /// TLS handshakes of one source that are worked on at the same time, so that a flood of them from one place keeps
+    /// nobody else waiting for long. Others of that source wait, within the time-out.
+    pub handshakes_per_source: usize,
     /// From accept to the end of the TLS handshake.
     pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its head. Enforced within 5 seconds.
     pub header_timeout: Duration,
-    /// TLS handshakes of one source that are worked on at the same time, so that a flood of them from one place keeps
-    /// nobody else waiting for long. Others of that source wait, within the time-out.
-    pub handshakes_per_source: usize,
     /// Size of a request's head.
     pub header_bytes: usize,
     /// Size of a request's body. All bodies in work may take 256 times as much, those of one source 64 times.
@@ -108,11 +112,11 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             connections_per_source: 4_000,
+            handshakes_per_source: 16,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             header_bytes: 48 * 1024,
             body_bytes: 1024 * 1024,
-            handshakes_per_source: 16,
             body_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(120),
             http2_streams: 128,

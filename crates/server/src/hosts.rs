@@ -24,7 +24,7 @@ use uuid::Uuid;
 use wire::challenge::{Challenge, ChallengeError};
 
 use crate::data_plane::{self, DataPlane};
-use crate::edge::{Application, Inbound, Outbound, azure_error};
+use crate::edge::{Application, Inbound, Outbound, Refusal, azure_error};
 use crate::issuer::TokenIssuer;
 
 /// One pool as its host shows it.
@@ -208,6 +208,18 @@ impl Application for Hosts {
                 "HostNotFound",
                 "Nothing answers at this host. Use the address of a pool, <pool>.managedhsm.<domain>.",
             ),
+        }
+    }
+
+    async fn refuse(&self, request: Inbound, refusal: Refusal) -> Outbound {
+        match self.route(request.host.as_deref()) {
+            Some(Route::Pool(plane, challenge)) => plane.refuse(request, refusal, challenge).await,
+            Some(Route::Bare { pool: Some((plane, challenge)), tenant, .. })
+                if !is_issuers(request.uri.path(), tenant.as_deref()) =>
+            {
+                plane.refuse(request, refusal, challenge).await
+            }
+            _ => refusal.answer(),
         }
     }
 

@@ -165,6 +165,7 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, StartError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        self.node.finish().await;
     })
 }
 

@@ -7,6 +7,8 @@ use pool::{Error, Missing, Outcome};
 use wire::errors::codes;
 use wire::routes::RouteError;
 
+use crate::edge::Refusal;
+
 /// An answer that is an error.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
@@ -38,6 +40,13 @@ impl From<RouteError> for Failure {
     fn from(error: RouteError) -> Self {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
         Self { allow: error.allow(), ..Self::new(status, error.code(), error.to_string()) }
+    }
+}
+
+impl From<&Refusal> for Failure {
+    fn from(refusal: &Refusal) -> Self {
+        let retry_after = (refusal.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        Self { retry_after, ..Self::new(refusal.status(), refusal.code(), refusal.message()) }
     }
 }
 

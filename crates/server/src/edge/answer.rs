@@ -1,5 +1,6 @@
 //! From a request's head to its answer.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -12,10 +13,11 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
+use wire::errors::codes;
 
 use super::bodies::Held;
 use super::lines::Line;
-use super::{Application, Inbound, Outbound, Shared};
+use super::{Application, Inbound, Limits, Outbound, Shared};
 
 /// How much of a refused body is read away, so that the client gets to see the answer.
 const DRAIN_BYTES: usize = 4 * 1024 * 1024;
@@ -33,39 +35,57 @@ pub(super) async fn respond<A: Application>(
     let version = request.version();
     let outbound = match receive(request, peer, &shared).await {
         Ok((inbound, held)) => work(inbound, held, &line, &shared).await,
-        Err(refusal) => refusal.answer(version, shared.limits.body_bytes),
+        Err((refusal, head)) => {
+            let mut answer = match head {
+                Some(inbound) => unharmed(shared.application.refuse(inbound, refusal)).await,
+                None => refusal.answer(),
+            };
+            // What is not fully read ends an HTTP/1.1 connection.
+            if version != Version::HTTP_2 {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            answer
+        }
     };
     Ok(outbound.map(Full::new))
 }
 
-/// Reads the whole request, within the limits.
+/// Reads the whole request, within the limits. With a refusal comes the head, if it says where the request was to go.
 async fn receive<A>(
     request: Request<Incoming>,
     peer: SocketAddr,
     shared: &Shared<A>,
-) -> Result<(Inbound, Held), Refusal> {
+) -> Result<(Inbound, Held), (Refusal, Option<Inbound>)> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
-    let host = host(&head.uri, &head.headers, head.version)?;
-    let limit = shared.limits.body_bytes;
+    let host = host(&head.uri, &head.headers, head.version).map_err(|refusal| (refusal, None))?;
     let mut held = shared.bodies.begin(peer.ip());
-    let body = if body.is_end_stream() {
-        Bytes::new()
-    } else if body.size_hint().lower() > limit as u64 {
-        drain(body);
-        return Err(Refusal::TooLarge);
-    } else if !held.grow(size(&head)) {
-        drain(body);
-        return Err(Refusal::NoRoom);
-    } else {
-        match tokio::time::timeout(shared.limits.body_timeout, collect(body, limit, &mut held)).await {
-            Ok(body) => body?,
-            Err(_) => return Err(Refusal::Slow),
-        }
-    };
+    let body = whole(body, size(&head), &shared.limits, &mut held).await;
     let http2 = head.version == Version::HTTP_2;
     let (method, uri, headers) = (head.method, head.uri, head.headers);
-    Ok((Inbound { method, uri, headers, body, host, peer, received, http2 }, held))
+    let inbound = |body| Inbound { method, uri, headers, body, host, peer, received, http2 };
+    match body {
+        Ok(body) => Ok((inbound(body), held)),
+        Err(refusal) => Err((refusal, Some(inbound(Bytes::new())))),
+    }
+}
+
+/// Reads a body to its end, within the limits.
+async fn whole(body: Incoming, head: usize, limits: &Limits, held: &mut Held) -> Result<Bytes, Refusal> {
+    let limit = limits.body_bytes;
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    if body.size_hint().lower() > limit as u64 {
+        drain(body);
+        return Err(Refusal::TooLarge { limit });
+    }
+    if !held.grow(head) {
+        drain(body);
+        return Err(Refusal::NoRoom);
+    }
+    let collected = tokio::time::timeout(limits.body_timeout, collect(body, limit, held)).await;
+    collected.unwrap_or(Err(Refusal::Slow))
 }
 
 /// Bytes of a head, about.
@@ -78,21 +98,27 @@ fn size(head: &request::Parts) -> usize {
 async fn work<A: Application>(inbound: Inbound, held: Held, line: &Arc<Line>, shared: &Arc<Shared<A>>) -> Outbound {
     let counted = (line.answering(), shared.traffic.request(), held);
     let application = Arc::clone(&shared.application);
-    let outcome = if application.must_finish(&inbound.method, inbound.uri.path()) {
+    if application.must_finish(&inbound.method, inbound.uri.path()) {
         let call = tokio::spawn(async move {
             let _counted = counted;
             application.answer(inbound).await
         });
-        call.await.map_err(|_| ())
+        call.await.unwrap_or_else(|_| internal_error())
     } else {
         let _counted = counted;
-        AssertUnwindSafe(application.answer(inbound)).catch_unwind().await.map_err(|_| ())
-    };
-    // The panic itself has been logged by the hook, with its place; the client gets nothing of it.
-    outcome.unwrap_or_else(|()| {
-        let message = "The request could not be completed because of an internal error.";
-        azure_error(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message)
-    })
+        unharmed(application.answer(inbound)).await
+    }
+}
+
+/// The answer, also if the application panics over it. The panic itself has been logged by the hook, with its place; the
+/// client gets nothing of it.
+async fn unharmed(answer: impl Future<Output = Outbound>) -> Outbound {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| internal_error())
+}
+
+fn internal_error() -> Outbound {
+    let message = "The request could not be completed because of an internal error.";
+    azure_error(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message)
 }
 
 /// The host that the client asked for.
@@ -118,7 +144,7 @@ async fn collect(mut body: Incoming, limit: usize, held: &mut Held) -> Result<By
         let Ok(chunk) = frame.map_err(|_| Refusal::Broken)?.into_data() else { continue };
         if joined.len() + chunk.len() > limit {
             drain(body);
-            return Err(Refusal::TooLarge);
+            return Err(Refusal::TooLarge { limit });
         }
         if !held.grow(chunk.len()) {
             drain(body);
@@ -146,12 +172,16 @@ fn drain(mut body: Incoming) {
     }));
 }
 
-/// Why a request does not reach the application.
-enum Refusal {
+/// Why the edge refuses a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
     /// Its host is missing, doubled or unreadable.
     Host(&'static str),
     /// Its body is larger than allowed.
-    TooLarge,
+    TooLarge {
+        /// The most that is, in bytes.
+        limit: usize,
+    },
     /// Its body did not arrive in time.
     Slow,
     /// Its body broke off.
@@ -161,30 +191,48 @@ enum Refusal {
 }
 
 impl Refusal {
-    /// The answer; what is not fully read ends an HTTP/1.1 connection.
-    fn answer(self, version: Version, limit: usize) -> Outbound {
-        let mut answer = match self {
-            Self::Host(message) => return azure_error(StatusCode::BAD_REQUEST, "BadParameter", message),
-            Self::TooLarge => azure_error(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestBodyTooLarge",
-                &format!("The request body is too large. The maximum size is {limit} bytes."),
-            ),
-            Self::Slow => azure_error(
-                StatusCode::REQUEST_TIMEOUT,
-                "RequestTimeout",
-                "The request body did not arrive in time. Send it again, faster.",
-            ),
-            Self::Broken => azure_error(StatusCode::BAD_REQUEST, "BadParameter", "The request body ended too early."),
-            Self::NoRoom => {
-                let message = "Too many request bodies are being received. Try again in a second.";
-                let mut answer = azure_error(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message);
-                answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-                answer
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Host(_) | Self::Broken => StatusCode::BAD_REQUEST,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Its error code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Host(_) | Self::Broken => codes::BAD_PARAMETER,
+            Self::TooLarge { .. } => codes::REQUEST_TOO_LARGE,
+            Self::Slow => "RequestTimeout",
+            Self::NoRoom => codes::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Host(message) => Cow::Borrowed(message),
+            Self::TooLarge { limit } => {
+                Cow::Owned(format!("The request body is too large. The maximum size is {limit} bytes."))
             }
-        };
-        if version != Version::HTTP_2 {
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            Self::Slow => Cow::Borrowed("The request body did not arrive in time. Send it again, faster."),
+            Self::Broken => Cow::Borrowed("The request body ended too early."),
+            Self::NoRoom => Cow::Borrowed("Too many request bodies are being received. Try again in a second."),
+        }
+    }
+
+    /// The answer to a request that belongs to nobody.
+    #[must_use]
+    pub fn answer(&self) -> Outbound {
+        let mut answer = azure_error(self.status(), self.code(), &self.message());
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         answer
     }
