@@ -32,7 +32,11 @@ pub struct HardeningReport {
 pub fn harden_process() -> HardeningReport {
     // Without ONFAULT every page that the allocator merely reserves would be made and locked at once: gigabytes.
     let as_they_come = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
-    let unlimited = rustix::process::getrlimit(Resource::Memlock).current.is_none() || may_lock_any_amount();
+    let mut limit = rustix::process::getrlimit(Resource::Memlock);
+    limit.current = limit.maximum;
+    // What it may ask for, it does: the more pages of our own can be locked if not all.
+    let _ = rustix::process::setrlimit(Resource::Memlock, limit);
+    let unlimited = limit.maximum.is_none() || may_lock_any_amount();
     HardeningReport {
         memory_locked: unlimited && rustix::mm::mlockall(as_they_come).is_ok(),
         tracing_refused: rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok(),
@@ -127,10 +131,39 @@ mod tests {
         assert!(Locked::<32>::filled(|_| Err(Error::Tampered)).is_err());
     }
 
+    /// What the system says of the mapping that holds `address`: `VmFlags` in `smaps`.
+    fn flags(address: usize) -> Vec<String> {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in maps.lines() {
+            let first = line.split_whitespace().next().unwrap_or_default();
+            if let Some((start, end)) = first.split_once('-') {
+                let bound = |text| usize::from_str_radix(text, 16);
+                if let (Ok(start), Ok(end)) = (bound(start), bound(end)) {
+                    inside = (start..end).contains(&address);
+                }
+            }
+            if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+                return flags.split_whitespace().map(str::to_owned).collect();
+            }
+        }
+        panic!("no mapping holds the address");
+    }
+
+    #[test]
+    fn a_page_of_secrets_is_locked_and_in_no_dump_and_no_child() {
+        let page = Locked::<32>::filled(|_| Ok(())).unwrap();
+        let flags = flags(page.as_ptr() as usize);
+        for (flag, what) in [("lo", "locked"), ("dd", "absent from dumps"), ("wf", "wiped in children")] {
+            assert!(flags.iter().any(|have| have == flag), "not {what}: {flags:?}");
+        }
+    }
+
     #[test]
     fn a_hardened_process_writes_no_core_file_and_cannot_be_traced() {
         let report = harden_process();
         assert!(report.tracing_refused && report.core_files_off);
         assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+        assert_eq!(rustix::process::dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
     }
 }

@@ -101,7 +101,7 @@ pub struct FurtherIssuer {
 pub async fn dev(options: DevOptions) -> Result<(), StartError> {
     let begun = Instant::now();
     let log = LogLevel::start(&options.log, LogFormat::Text)?;
-    prepare_process();
+    let hardening = prepare_process();
     let stop = stop_signal()?;
     let listeners = listen_on_loopback(options.port)?;
     let address = listeners.first().and_then(|listener| listener.local_addr().ok());
@@ -145,6 +145,7 @@ pub async fn dev(options: DevOptions) -> Result<(), StartError> {
         socket,
         pools: vec![options.pool.as_str().to_owned()],
         seal: "key-file",
+        hardening,
     };
 
     let (failed, failure) = tokio::sync::oneshot::channel();

@@ -28,7 +28,7 @@ pub async fn serve(path: &Path) -> Result<(), StartError> {
     let file = Files::new(vec![path.to_owned()]);
     let config = Config::read(path)?;
     let log = LogLevel::start(&config.log.level, config.log.format)?;
-    prepare_process();
+    let hardening = prepare_process();
     let stop = stop_signal()?;
     let hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
     let listeners = config.listen.iter().copied().map(listen).collect::<Result<Vec<_>, _>>()?;
@@ -49,8 +49,8 @@ pub async fn serve(path: &Path) -> Result<(), StartError> {
         tracing::info!(%address, domain = config.domain, "serving");
     }
     let pools = config.pools.keys().map(|name| name.as_str().to_owned()).collect();
-    let running =
-        Running { listeners, certificate, bundles, limits: config.limits(), node, socket, pools, seal: "key-file" };
+    let (limits, seal) = (config.limits(), "key-file");
+    let running = Running { listeners, certificate, bundles, limits, node, socket, pools, seal, hardening };
     let no_clock = Arc::new(|_| Err("the clock can only be moved in `strongroom dev`".to_owned()));
     let outcome = running.serve(no_clock, stop).await;
     background.abort();

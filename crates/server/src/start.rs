@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crypto_module::HardeningReport;
 use identity::{KeySet, KeySetError};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -101,19 +102,30 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// Settings of the process itself: memory that cannot be read from outside, and all the files it may open.
-pub(crate) fn prepare_process() {
+pub(crate) fn prepare_process() -> HardeningReport {
     crate::tls::install_provider();
     let report = crypto_module::harden_process();
-    tracing::info!(
-        memory_locked = report.memory_locked,
-        tracing_refused = report.tracing_refused,
-        core_files_off = report.core_files_off,
-        "process hardened as far as the system allows"
-    );
     let mut files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     files.current = files.maximum;
     // Without it there are fewer connections, and the log says so when they run out.
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, files);
+    report
+}
+
+/// Says what of the process's hardening the system did not allow.
+fn warn_of_what_is_lacking(report: HardeningReport) {
+    if !report.memory_locked {
+        tracing::warn!(
+            "MEMORY NOT LOCKED. Keys in use may reach swap space: lift the limit on locked memory \
+             (LimitMEMLOCK=infinity), or have no swap space"
+        );
+    }
+    if !report.tracing_refused {
+        tracing::warn!("other processes of this user may read the memory of this one: the system refused to forbid it");
+    }
+    if !report.core_files_off {
+        tracing::warn!("a crash may leave keys in a core file: the system refused to turn core files off");
+    }
 }
 
 /// A node with its sockets.
@@ -126,6 +138,7 @@ pub(crate) struct Running {
     pub(crate) socket: LocalSocket,
     pub(crate) pools: Vec<String>,
     pub(crate) seal: &'static str,
+    pub(crate) hardening: HardeningReport,
 }
 
 impl Running {
@@ -141,7 +154,10 @@ impl Running {
             certificate: Arc::clone(&self.certificate),
             bundles: self.bundles,
             traffic: Arc::clone(&traffic),
+            strangers: Arc::clone(&self.node.strangers),
+            hardening: self.hardening,
         };
+        warn_of_what_is_lacking(self.hardening);
         let handler: Handler = Arc::new(move |request| match request {
             Request::Status => serde_json::to_value(status.at(Timestamp::now())).map_err(|error| error.to_string()),
             other => more(other),
@@ -149,6 +165,7 @@ impl Running {
         let local = tokio::spawn(self.socket.serve(handler));
         let tls = server_config(self.certificate)?;
         edge::serve(self.listeners, tls, self.limits, Arc::clone(&self.node.hosts), traffic, stop).await;
+        self.node.finish().await;
         local.abort();
         // Gone before the folder's lock is, so that the next process finds its own socket.
         let _ = local.await;
@@ -165,7 +182,6 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, StartError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        self.node.finish().await;
     })
 }
 

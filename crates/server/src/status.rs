@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crypto_module::HardeningReport;
 use jiff::Timestamp;
 use model::UnixTime;
 use serde::{Deserialize, Serialize};
 
+use crate::data_plane::Strangers;
 use crate::edge::Traffic;
 use crate::tls::{CaBundles, Certificate, Expiry};
 
@@ -28,6 +30,12 @@ pub struct Status {
     pub certificate_days_left: i64,
     /// The files with authorities that outgoing calls trust.
     pub ca_bundles: Vec<CaBundle>,
+    /// Whether all memory is locked: if not, keys in use may reach swap space.
+    pub memory_locked: bool,
+    /// Whether no other process of the same user may read the memory.
+    pub tracing_refused: bool,
+    /// Whether a crash leaves no core file.
+    pub core_files_off: bool,
     /// Connections open now.
     pub connections: usize,
     /// Requests being answered now.
@@ -36,6 +44,10 @@ pub struct Status {
     pub connections_accepted: u64,
     /// Connections refused since the start because a limit was reached.
     pub connections_refused: u64,
+    /// Requests without a token since the start. Most clients begin with one.
+    pub requests_without_token: u64,
+    /// Requests since the start whose token failed.
+    pub requests_with_failed_token: u64,
 }
 
 /// A file with authorities.
@@ -66,6 +78,10 @@ pub struct StatusSource {
     pub bundles: Arc<CaBundles>,
     /// Connections and requests.
     pub traffic: Arc<Traffic>,
+    /// Whom the data planes did not know.
+    pub strangers: Arc<Strangers>,
+    /// What the system allowed.
+    pub hardening: HardeningReport,
 }
 
 impl StatusSource {
@@ -87,10 +103,15 @@ impl StatusSource {
             certificate_expires: end(UnixTime(expires)),
             certificate_days_left: (expires - now.as_second()).div_euclid(86_400),
             ca_bundles: self.bundles.expiries().iter().map(bundle).collect(),
+            memory_locked: self.hardening.memory_locked,
+            tracing_refused: self.hardening.tracing_refused,
+            core_files_off: self.hardening.core_files_off,
             connections: self.traffic.connections(),
             requests: self.traffic.requests(),
             connections_accepted: self.traffic.accepted(),
             connections_refused: self.traffic.refused(),
+            requests_without_token: self.strangers.without_token(),
+            requests_with_failed_token: self.strangers.with_failed_token(),
         }
     }
 }
@@ -123,6 +144,8 @@ mod tests {
             certificate: made.certificate,
             bundles: CaBundles::open(std::slice::from_ref(&made.ca_file)).unwrap().bundles,
             traffic: Arc::default(),
+            strangers: Arc::default(),
+            hardening: HardeningReport { memory_locked: true, tracing_refused: true, core_files_off: true },
         };
         let status = source.at(now);
         assert_eq!(status.certificate_days_left, 390);

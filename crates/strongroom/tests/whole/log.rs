@@ -14,6 +14,8 @@ pub(crate) struct Record {
     pub(crate) correlation: Option<String>,
     pub(crate) status: u16,
     pub(crate) operation: String,
+    /// Of how many requests it tells, if of more than one.
+    pub(crate) count: Option<u64>,
 }
 
 /// Checks every log below `folder`.

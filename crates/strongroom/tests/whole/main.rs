@@ -6,6 +6,7 @@
 
 mod clock;
 mod disk;
+mod hardening;
 mod issuers;
 mod kill;
 mod load;
@@ -13,3 +14,4 @@ mod log;
 mod node;
 mod serve;
 mod start;
+mod strangers;

@@ -54,6 +54,17 @@ impl Served {
     pub(crate) fn administrator(&self) -> Session {
         self.administrator.clone()
     }
+
+    /// The same, once it may use keys too.
+    pub(crate) async fn crypto_user(&self) -> Session {
+        let role = json!({"properties": {
+            "roleDefinitionId": "Microsoft.KeyVault/providers/Microsoft.Authorization/roleDefinitions/21dbd100-6940-42c2-9190-5d6cb909625b",
+            "principalId": ADMINISTRATOR,
+        }});
+        let assignment = "/providers/Microsoft.Authorization/roleAssignments/bbbbbbbb-0000-4000-8000-000000000001";
+        assert_eq!(self.administrator.put(assignment, &role).await.status, 201);
+        self.administrator()
+    }
 }
 
 /// Issuer and pool, as a configuration has them.
@@ -109,13 +120,8 @@ async fn the_printed_configuration_serves_once_paths_are_right_and_a_pool_is_nam
     }
     text += &tables(base, &issuer);
     let served = Served::start_from(base, port, &issuer, &text).await;
-    let role = json!({"properties": {
-        "roleDefinitionId": "Microsoft.KeyVault/providers/Microsoft.Authorization/roleDefinitions/21dbd100-6940-42c2-9190-5d6cb909625b",
-        "principalId": ADMINISTRATOR,
-    }});
-    let assignment = "/providers/Microsoft.Authorization/roleAssignments/bbbbbbbb-0000-4000-8000-000000000001";
-    assert_eq!(served.administrator().put(assignment, &role).await.status, 201);
-    let made = served.administrator().post("/keys/first/create", &json!({"kty": "EC-HSM", "crv": "P-256"})).await.ok();
+    let made =
+        served.crypto_user().await.post("/keys/first/create", &json!({"kty": "EC-HSM", "crv": "P-256"})).await.ok();
     assert_eq!(made["attributes"]["recoverableDays"], 90);
     assert!(served.node.stop().success());
 }
