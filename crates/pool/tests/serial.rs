@@ -305,6 +305,40 @@ async fn of_two_removals_of_the_last_two_administrators_one_wins() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_removal_and_a_replacement_of_the_last_two_administrators_one_wins() {
+    for round in 0..40 {
+        let mut pool = Setup { administrators: vec![principal("second")], ..Setup::default() }.start().await;
+        let [one, other] = administrators(&pool, ADMIN).await.try_into().unwrap();
+        let replacing = {
+            let pool = pool.pool().clone();
+            let (by, next) = (call(one.principal.as_str()), RoleAssignment { role: CRYPTO_USER, ..one });
+            tokio::spawn(async move { pool.put_role_assignment(&by, next).await })
+        };
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        let removing = {
+            let pool = pool.pool().clone();
+            let by = call(other.principal.as_str());
+            tokio::spawn(async move { pool.delete_role_assignment(&by, other.scope, other.name).await })
+        };
+        let outcomes = [replacing.await.unwrap(), removing.await.unwrap()];
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+        let lost = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).unwrap();
+        assert!(matches!(lost, Error::LastAdministrator), "{lost}");
+        let mut left = 0;
+        pool.restart().await;
+        for by in [ADMIN, "second"] {
+            let filter = model::rbac::AssignmentFilter::Exactly;
+            if let Ok((all, _)) = pool.pool().role_assignments(&call(by), Scope::Root, &filter, None, 100).await {
+                left += all.iter().filter(|a| a.role == ADMINISTRATOR && a.principal == principal(by)).count();
+            }
+        }
+        assert_eq!(left, 1);
+    }
+}
+
 async fn administrators(pool: &TestPool, by: &str) -> Vec<RoleAssignment> {
     let filter = model::rbac::AssignmentFilter::Exactly;
     let (all, _) = pool.pool().role_assignments(&call(by), Scope::Root, &filter, None, 100).await.unwrap();

@@ -2,5 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod limits;
 mod plane;
+mod routes;
 mod strangers;

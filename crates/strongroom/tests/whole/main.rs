@@ -12,6 +12,7 @@ mod kill;
 mod load;
 mod log;
 mod node;
+mod parallel;
 mod serve;
 mod start;
 mod strangers;
