@@ -13,6 +13,7 @@ mod load;
 mod log;
 mod node;
 mod parallel;
+mod purge;
 mod serve;
 mod start;
 mod strangers;
