@@ -70,6 +70,7 @@ fn a_whole_batch_of_somebody_else_is_refused_and_readable_without_the_key() {
             [0; 32]
         }
     }
+    #[expect(clippy::single_range_in_vec_init, reason = "one batch")]
     let folder = written([0..3]);
     let found = replay(folder.path()).unwrap();
     let count = Arc::<AtomicU64>::default();
