@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request};
+use http::header::{CONNECTION, HOST, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use wire::errors::codes;
+use wire::headers;
 
 use super::bodies::Held;
 use super::lines::Line;
@@ -246,11 +247,12 @@ pub fn azure_error(status: StatusCode, code: &str, message: &str) -> Outbound {
     let body = serde_json::json!({"error": {"code": code, "message": message}}).to_string();
     let mut answer = Response::new(Bytes::from(body));
     *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let map = answer.headers_mut();
+    for (name, value) in headers::ALWAYS {
+        map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
     if let Ok(activity) = HeaderValue::from_str(&activity) {
-        headers.insert("x-ms-request-id", activity);
+        map.insert(headers::REQUEST_ID, activity);
     }
     answer
 }

@@ -204,6 +204,9 @@ async fn a_body_of_the_maximum_size_passes_and_one_more_byte_does_not() {
     let answer = edge.exchange(&request).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(answer.contains(r#""code":"RequestEntityTooLarge""#) && answer.contains("(Activity ID: "), "{answer}");
+    for (name, value) in wire::headers::ALWAYS {
+        assert!(answer.contains(&format!("{name}: {value}\r\n")), "{name} is missing: {answer}");
+    }
 }
 
 #[tokio::test]
