@@ -189,4 +189,58 @@ mod tests {
         assert_eq!(quoted("it's"), r"'it'\''s'");
         assert_eq!(quoted(""), "''");
     }
+
+    fn banner() -> Banner {
+        let person = |(number, (name, role, role_name)): (u128, (&'static str, Option<Guid>, &'static str))| Person {
+            name,
+            role,
+            role_name,
+            client: Uuid::from_u128(0xc0_0000 + number),
+            object: Uuid::from_u128(0x0b_0000 + number),
+            secret: Secret::known(&format!("{number}").repeat(43)),
+        };
+        Banner {
+            pool: PoolName::parse("dev").unwrap(),
+            port: 8443,
+            tenant: super::super::TENANT,
+            ca_file: "/home/me/my project/.strongroom/tls/ca.pem".into(),
+            folder: Some("/home/me/my project/.strongroom".into()),
+            people: (1..).zip(super::super::ACCOUNTS).map(person).collect(),
+        }
+    }
+
+    fn printed(banner: &Banner, resolves: bool) -> String {
+        let steps = [
+            Step { what: "create an EC P-256 key", took: Duration::from_micros(2_345) },
+            Step { what: "sign", took: Duration::from_micros(456) },
+        ];
+        banner.text(&steps, Duration::from_micros(123_456), resolves, false)
+    }
+
+    #[test]
+    fn where_names_resolve_the_programs_keep_every_check() {
+        let text = printed(&banner(), true);
+        assert_eq!(text, include_str!("banner/names_resolve.txt"));
+        assert!(!text.contains("verify_challenge_resource") && !text.contains("disableChallengeResourceVerification"));
+    }
+
+    #[test]
+    fn where_names_do_not_resolve_the_banner_says_what_to_do() {
+        assert_eq!(printed(&banner(), false), include_str!("banner/names_do_not_resolve.txt"));
+    }
+
+    #[test]
+    fn a_pool_in_memory_says_that_it_keeps_nothing() {
+        let text = printed(&Banner { folder: None, ..banner() }, true);
+        assert!(text.contains("in memory: everything goes when this ends") && !text.contains("KEY FILE"), "{text}");
+    }
+
+    #[test]
+    fn colours_change_no_word() {
+        let (banner, steps) = (banner(), []);
+        let coloured = banner.text(&steps, Duration::ZERO, false, true);
+        let plain = coloured.replace("\x1b[1m", "").replace("\x1b[33m", "").replace("\x1b[0m", "");
+        assert_ne!(coloured, plain);
+        assert_eq!(plain, banner.text(&steps, Duration::ZERO, false, false));
+    }
 }
