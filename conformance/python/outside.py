@@ -1,6 +1,7 @@
 """The other side of every cryptographic result: the same arithmetic by a library that the pool does not use."""
 
 import hmac
+import os
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, keywrap
@@ -181,3 +182,72 @@ def aes_unwrap(key, wrapped, padded):
 
 def hmac_of(algorithm, key, message):
     return hmac.digest(key, message, "sha" + algorithm[-3:])
+
+
+def generate(kind, size):
+    """A private key made outside: an object of the outside library, or the bytes of an oct key."""
+    if kind == "RSA":
+        return rsa.generate_private_key(65537, int(size))
+    if kind == "EC":
+        return ec.generate_private_key(CURVES[size]())
+    if kind == "oct":
+        return os.urandom(int(size) // 8)
+    return ML_DSA[size][0].generate()
+
+
+def private_jwk(private, kind, size):
+    """The JWK to import it with."""
+    if kind == "RSA":
+        return rsa_jwk(private)
+    if kind == "EC":
+        return ec_jwk(private, size)
+    if kind == "oct":
+        return {"kty": "oct-HSM", "k": b64u(private)}
+    return ml_dsa_jwk(private, size)
+
+
+def signing_input(algorithm):
+    """What is handed in to be signed: a digest, or the message where the algorithm takes that."""
+    return b"message" if algorithm.startswith(("HS", "RSNULL")) else digest_for(algorithm, b"message")
+
+
+def signature_of(private, algorithm, content):
+    """A signature or a MAC made outside."""
+    return hmac_of(algorithm, private, content) if algorithm.startswith("HS") else sign(private, algorithm, content)
+
+
+def holds(private, jwk, algorithm, content, signature):
+    """Whether the outside library accepts a signature or a MAC."""
+    if algorithm.startswith("HS"):
+        return hmac_of(algorithm, private, content) == signature
+    return is_valid(jwk, algorithm, content, signature)
+
+
+def sealed(private, jwk, algorithm, plaintext, context=None):
+    """A ciphertext or wrapped key made outside: its value, and iv and tag where there are any."""
+    if algorithm.startswith("RSA"):
+        return {"value": rsa_encrypt(jwk, algorithm, plaintext)}
+    if algorithm.endswith("GCM"):
+        iv = os.urandom(12)
+        value, tag = aes_gcm_encrypt(private, iv, plaintext, context)
+        return {"value": value, "iv": iv, "tag": tag}
+    if "CBC" in algorithm:
+        iv = os.urandom(16)
+        filled = pkcs7(plaintext) if algorithm.endswith("PAD") else zero_filled(plaintext)
+        return {"value": aes_cbc_encrypt(private, iv, filled), "iv": iv}
+    return {"value": aes_wrap(private, plaintext, padded=algorithm.endswith("PAD"))}
+
+
+def opened(private, algorithm, value, iv=None, tag=None, context=None):
+    """What lies in a ciphertext or wrapped key; CBC's filling included."""
+    if algorithm.startswith("RSA"):
+        return rsa_decrypt(private, algorithm, value)
+    if algorithm.endswith("GCM"):
+        return aes_gcm_decrypt(private, iv, value, tag, context)
+    if "CBC" in algorithm:
+        content = aes_cbc_decrypt(private, iv, value)
+        if not algorithm.endswith("PAD"):
+            return content
+        remover = PKCS7(128).unpadder()
+        return remover.update(content) + remover.finalize()
+    return aes_unwrap(private, value, padded=algorithm.endswith("PAD"))

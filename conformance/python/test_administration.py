@@ -65,7 +65,7 @@ def test_a_built_in_role_can_be_neither_changed_nor_removed(access):
     guid = "21dbd100-6940-42c2-9190-5d6cb909625b"
     with pytest.raises(HttpResponseError) as refusal:
         access.set_role_definition(KeyVaultRoleScope.GLOBAL, name=guid, role_name="mine", permissions=[])
-    assert 400 <= refusal.value.status_code < 500
+    assert refusal.value.status_code == 403 and refusal.value.error.code == "Forbidden"
     with pytest.raises(HttpResponseError):
         access.delete_role_definition(KeyVaultRoleScope.GLOBAL, guid)
     assert access.get_role_definition(KeyVaultRoleScope.GLOBAL, guid).role_name == "Managed HSM Crypto User"
@@ -133,17 +133,50 @@ def test_only_an_administrator_changes_roles(pool):
         assert refusal.value.status_code == 403 and refusal.value.error.code == "AccessDenied"
 
 
-async def test_the_asynchronous_client_does_the_same(async_access, async_settings):
-    listed = {definition.name async for definition in async_access.list_role_definitions("/")}
-    assert set(BUILT_IN) <= listed
-    name, principal = uuid.uuid4(), str(uuid.uuid4())
-    permission = KeyVaultPermission(data_actions=[KeyVaultDataAction.READ_HSM_KEY])
-    role = await async_access.set_role_definition("/", name=name, role_name="async role", permissions=[permission])
-    assignment = await async_access.create_role_assignment("/keys", role.id, principal)
-    fetched = await async_access.get_role_assignment("/keys", assignment.name)
-    assert fetched.properties.principal_id == principal
-    assert assignment.name in {each.name async for each in async_access.list_role_assignments("/keys")}
-    await async_access.delete_role_assignment("/keys", assignment.name)
+async def test_the_asynchronous_client_makes_changes_and_removes_a_custom_role(async_access):
+    listed = {definition.name: definition async for definition in async_access.list_role_definitions("/")}
+    assert set(BUILT_IN) <= set(listed)
+    name = uuid.uuid4()
+    allowed = [KeyVaultDataAction.CREATE_HSM_KEY, KeyVaultDataAction.READ_HSM_KEY]
+
+    async def put(actions):
+        permission = KeyVaultPermission(data_actions=actions)
+        return await async_access.set_role_definition("/", name=name, role_name="async role", permissions=[permission])
+
+    made = await put(allowed)
+    assert made.name == str(name) and made.role_type == "CustomRole"
+    await put(allowed[:1])
+    fetched = await async_access.get_role_definition("/", name)
+    assert fetched.id == made.id and fetched.permissions[0].data_actions == [allowed[0].value]
     await async_access.delete_role_definition("/", name)
-    setting = await async_settings.get_setting("AllowKeyManagementOperationsThroughARM")
+    with pytest.raises(ResourceNotFoundError):
+        await async_access.get_role_definition("/", name)
+    with pytest.raises(HttpResponseError) as refusal:
+        await async_access.set_role_definition("/", name=next(iter(BUILT_IN)), role_name="mine", permissions=[])
+    assert refusal.value.status_code == 403
+
+
+@pytest.mark.parametrize("scope", ["/", "/keys", "/keys/some-key"])
+async def test_the_asynchronous_client_makes_and_removes_an_assignment(async_access, scope):
+    principal, name = str(uuid.uuid4()), uuid.uuid4()
+    role = await async_access.get_role_definition("/", "33413926-3206-4cdd-b39a-83574fe37a17")
+    made = await async_access.create_role_assignment(scope, role.id, principal, name=name)
+    assert made.properties.scope == scope and made.properties.role_definition_id == role.id
+    fetched = await async_access.get_role_assignment(scope, name)
+    assert fetched.role_assignment_id == made.role_assignment_id and fetched.properties.principal_id == principal
+    assert str(name) in {each.name async for each in async_access.list_role_assignments(scope)}
+    await async_access.delete_role_assignment(scope, name)
+    with pytest.raises(ResourceNotFoundError):
+        await async_access.get_role_assignment(scope, name)
+
+
+async def test_the_asynchronous_client_reads_and_changes_the_setting(async_settings):
+    name = "AllowKeyManagementOperationsThroughARM"
+    assert name in {setting.name for setting in [each async for each in async_settings.list_settings()]}
+    setting = await async_settings.get_setting(name)
     assert setting.getboolean() is False
+    setting.value = True
+    assert (await async_settings.update_setting(setting)).getboolean() is True
+    assert (await async_settings.get_setting(name)).value == "true"
+    setting.value = False
+    assert (await async_settings.update_setting(setting)).getboolean() is False
