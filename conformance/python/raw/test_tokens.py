@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import time
 import uuid
 
@@ -78,6 +79,16 @@ def principal(trusting):
     return oid
 
 
+@pytest.fixture
+def lure():
+    """An address on this machine, where the pool may connect to, that a token names and nobody may ask."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        listener.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
 def asked_with(pool, token):
     wire = Wire(pool, token)
     answer = wire.post("/rng", {"count": 1})
@@ -120,10 +131,10 @@ def test_a_group_gives_its_members_its_rights(issuer, trusting):
     asked_with(trusting, issuer.token(claims)).refused(403, "AccessDenied")
 
 
-def test_groups_that_do_not_fit_the_token_are_said_to_be_unreadable(issuer, trusting, principal):
+def test_groups_that_do_not_fit_the_token_are_said_to_be_unreadable(issuer, trusting, principal, lure):
     overage = {
         "_claim_names": {"groups": "src1"},
-        "_claim_sources": {"src1": {"endpoint": "https://127.0.0.1:1/never-asked"}},
+        "_claim_sources": {"src1": {"endpoint": f"{lure}/never-asked"}},
     }
     answer = asked_with(trusting, issuer.token(issuer.claims(trusting, **overage))).refused(403, "AccessDenied")
     assert "group" in answer.message
@@ -162,18 +173,18 @@ def test_a_token_with_a_flawed_claim_is_refused(issuer, trusting, principal, fla
     refused(trusting, f"{header}.{body}.{b64u(signature)}")
 
 
-def test_a_token_of_a_key_that_the_issuer_does_not_have_is_refused(issuer, trusting, principal):
+def test_a_token_of_a_key_that_the_issuer_does_not_have_is_refused(issuer, trusting, principal, lure):
     claims = issuer.claims(trusting, oid=principal)
     refused(trusting, issuer.token(claims, key=issuer.stranger))
     refused(trusting, issuer.token(claims, kid="unknown", key=issuer.stranger))
-    for kid in ("../../../../etc/passwd", "https://127.0.0.1:1/key", "p256", "", "\u0000", "a" * 5000):
+    for kid in ("../../../../etc/passwd", f"{lure}/key", "p256", "", "\u0000", "a" * 5000):
         refused(trusting, issuer.token(claims, kid=kid, key=issuer.stranger))
 
 
-def test_a_header_that_brings_its_own_key_is_not_believed(issuer, trusting, principal):
+def test_a_header_that_brings_its_own_key_is_not_believed(issuer, trusting, principal, lure):
     own = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(issuer.stranger.public_key()))
     claims = issuer.claims(trusting, oid=principal)
-    for headers in ({"jwk": own}, {"jku": "https://127.0.0.1:1/jwks"}, {"x5u": "https://127.0.0.1:1/cert"}, {"crit": ["exp"]}):
+    for headers in ({"jwk": own}, {"jku": f"{lure}/jwks"}, {"x5u": f"{lure}/cert"}, {"crit": ["exp"]}):
         refused(trusting, issuer.token(claims, key=issuer.stranger, headers=headers))
 
 
@@ -244,32 +255,31 @@ def test_a_token_that_was_mangled_is_refused(issuer, trusting, principal):
     asked_with(trusting, good).ok()
     for how, token in mangled(good):
         answer = asked_with(trusting, token)
-        allowed = (401, 431) if how == "very long" else (401,)
-        assert answer.status in allowed, (how, answer)
+        assert answer.status == 401, (how, answer)
 
 
 def test_a_token_of_the_pools_own_issuer_that_was_mangled_is_refused(user, pool):
     asked_with(pool, user.token).ok()
     for how, token in mangled(user.token):
         answer = asked_with(pool, token)
-        allowed = (401, 431) if how == "very long" else (401,)
-        assert answer.status in allowed, (how, answer)
+        assert answer.status == 401, (how, answer)
 
 
 def test_one_pools_tokens_are_worth_nothing_at_another(user, trusting):
     refused(trusting, user.token)
 
 
-def test_two_authorization_headers_are_not_believed(issuer, trusting, principal):
+@pytest.mark.parametrize("good_one", [0, 1])
+def test_two_authorization_headers_are_not_believed(issuer, trusting, principal, good_one):
     import http.client
 
     token = issuer.token(issuer.claims(trusting, oid=principal))
     connection = http.client.HTTPSConnection(trusting.host, trusting.port, context=Wire(trusting).context, timeout=10)
     connection.putrequest("GET", "/keys?api-version=7.4")
-    connection.putheader("Authorization", "Bearer nonsense")
-    connection.putheader("Authorization", f"Bearer {token}")
+    for number in range(2):
+        connection.putheader("Authorization", f"Bearer {token if number == good_one else 'nonsense'}")
     connection.endheaders()
-    assert connection.getresponse().status in (400, 401)
+    assert connection.getresponse().status == 401
     connection.close()
 
 
