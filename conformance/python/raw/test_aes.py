@@ -26,10 +26,7 @@ def test_gcm_is_opened_on_the_other_side(owner, key, length, aad):
     name, secret, bits = key
     plaintext, algorithm = os.urandom(length), f"A{bits}GCM"
     context = {} if aad is None else {"aad": b64u(aad)}
-    answer = owner.post(f"/keys/{name}/encrypt", {"alg": algorithm, "value": b64u(plaintext), **context})
-    if length == 0 and answer.status == 400:
-        return
-    sealed = answer.ok()
+    sealed = owner.post(f"/keys/{name}/encrypt", {"alg": algorithm, "value": b64u(plaintext), **context}).ok()
     ciphertext, iv, tag = (unb64u(sealed[part]) for part in ("value", "iv", "tag"))
     assert (len(ciphertext), len(iv), len(tag)) == (length, 12, 16)
     if aad:
@@ -51,9 +48,8 @@ def test_the_pool_picks_a_new_iv_each_time(owner, key):
 
 def test_a_caller_does_not_choose_the_iv_of_gcm(owner, key):
     name, _, bits = key
-    mine = b64u(bytes(12))
-    answer = owner.post(f"/keys/{name}/encrypt", {"alg": f"A{bits}GCM", "value": "AAAA", "iv": mine})
-    assert answer.status == 400 or answer.ok()["iv"] != mine
+    body = {"alg": f"A{bits}GCM", "value": "AAAA", "iv": b64u(os.urandom(12))}
+    owner.post(f"/keys/{name}/encrypt", body).refused(400, "BadParameter")
 
 
 def test_gcm_that_was_touched_is_not_opened(owner, key):
@@ -204,8 +200,7 @@ def test_a_mac_is_the_same_on_both_sides(owner, name, algorithm, length):
     body = {"alg": algorithm, "digest": b64u(message), "value": b64u(expected)}
     assert owner.post(f"/keys/{name}/verify", body).ok() == {"value": True}
     for wrong in (expected[:-1] + bytes([expected[-1] ^ 1]), expected[:-1], expected + b"\x00", b""):
-        answer = owner.post(f"/keys/{name}/verify", {**body, "value": b64u(wrong)})
-        assert answer.status == 400 or answer.ok() == {"value": False}
+        assert owner.post(f"/keys/{name}/verify", {**body, "value": b64u(wrong)}).ok() == {"value": False}
 
 
 @pytest.mark.parametrize("length", [0, 65, 128])

@@ -13,7 +13,7 @@ def deleted(owner, name):
 
 def test_a_deleted_key_is_not_there_for_any_operation(owner, deleted):
     owner.get(f"/keys/{deleted}").refused(404, "KeyNotFound")
-    owner.get(f"/keys/{deleted}/versions")
+    owner.get(f"/keys/{deleted}/versions").refused(404, "KeyNotFound")
     owner.patch(f"/keys/{deleted}", {"tags": {}}).refused(404, "KeyNotFound")
     owner.delete(f"/keys/{deleted}").refused(404, "KeyNotFound")
     owner.post(f"/keys/{deleted}/sign", {"alg": "ES256", "value": "A" * 43}).refused(404, "KeyNotFound")

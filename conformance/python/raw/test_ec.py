@@ -50,10 +50,8 @@ def test_a_signature_that_is_wrong_in_any_way_is_not_valid(owner, key):
         assert owner.post(f"/keys/{name}/verify", body).ok() == {"value": False}
     der = private.sign(digest, ec.ECDSA(outside.Prehashed(outside.hash_of(algorithm))))
     for signature in (der, good[:-1], good + b"\x00", b""):
-        answer = owner.post(
-            f"/keys/{name}/verify", {"alg": algorithm, "digest": b64u(digest), "value": b64u(signature)}
-        )
-        assert answer.status == 400 or answer.ok() == {"value": False}
+        body = {"alg": algorithm, "digest": b64u(digest), "value": b64u(signature)}
+        assert owner.post(f"/keys/{name}/verify", body).ok() == {"value": False}
 
 
 def test_the_algorithm_must_be_the_curves(owner, key):
@@ -70,8 +68,7 @@ def test_the_algorithm_must_be_the_curves(owner, key):
 
 @pytest.mark.parametrize("operation", ["encrypt", "decrypt", "wrapkey", "unwrapkey"])
 def test_an_ec_key_does_not_encrypt(owner, key, operation):
-    answer = owner.post(f"/keys/{key[0]}/{operation}", {"alg": "RSA-OAEP", "value": "AAAA"})
-    assert answer.status in (400, 403)
+    owner.post(f"/keys/{key[0]}/{operation}", {"alg": "RSA-OAEP", "value": "AAAA"}).refused(403, "Forbidden")
 
 
 def test_the_old_spelling_of_p256k_is_understood(owner, name):

@@ -313,6 +313,17 @@ async fn malformed_requests_are_refused_and_end_only_their_connection() {
 }
 
 #[tokio::test]
+async fn nothing_is_read_after_a_request_with_both_a_length_and_chunks() {
+    let edge = start(Limits::default()).await;
+    for fields in ["Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 5"]
+    {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n");
+        let answer = edge.exchange(format!("{request}GET /host HTTP/1.1\r\nHost: smuggled\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("smuggled"), "{fields}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn http2_is_served_with_many_streams_on_one_connection() {
     let edge = start(Limits::default()).await;
     let stream = edge.connect_with(&edge.client(&[b"h2"])).await.unwrap();
