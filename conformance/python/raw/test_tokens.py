@@ -296,17 +296,17 @@ def test_the_issuer_publishes_what_clients_ask_for(pool, nobody):
 
 
 @pytest.mark.parametrize(
-    "change, error",
+    "change, status, error",
     [
-        ({"client_secret": "wrong"}, "invalid_client"),
-        ({"client_id": str(uuid.UUID(int=7))}, "invalid_client"),
-        ({"grant_type": "password"}, "unsupported_grant_type"),
-        ({"scope": "https://elsewhere.example"}, "invalid_scope"),
-        ({"scope": "openid profile"}, "invalid_scope"),
+        ({"client_secret": "wrong"}, 401, "invalid_client"),
+        ({"client_id": str(uuid.UUID(int=7))}, 401, "invalid_client"),
+        ({"grant_type": "password"}, 400, "unsupported_grant_type"),
+        ({"scope": "https://elsewhere.example"}, 400, "invalid_scope"),
+        ({"scope": "openid profile"}, 400, "invalid_scope"),
     ],
     ids=str,
 )
-def test_the_issuer_refuses_in_the_shape_that_clients_read(pool, nobody, change, error):
+def test_the_issuer_refuses_in_the_shape_that_clients_read(pool, nobody, change, status, error):
     from urllib.parse import urlencode
 
     account = pool.accounts["USER"]
@@ -323,8 +323,7 @@ def test_the_issuer_refuses_in_the_shape_that_clients_read(pool, nobody, change,
         urlencode(form).encode(),
         {"Content-Type": "application/x-www-form-urlencoded", "Host": pool.authority.removeprefix("https://")},
     )
-    assert answer.status in (400, 401), answer
-    assert answer.json["error"] == error, answer.json
+    assert (answer.status, answer.json["error"]) == (status, error), answer.json
     assert answer.json["error_description"].startswith("AADSTS") and answer.json["error_codes"]
     if error == "invalid_client" and "client_secret" in change:
         assert answer.json["error_codes"] == [7000215]
