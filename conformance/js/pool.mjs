@@ -24,5 +24,16 @@ export const keys = new KeyClient(poolUrl, userCredential);
 export const officerKeys = new KeyClient(poolUrl, credentialOf("OFFICER"));
 export const cryptoOf = (key) => new CryptographyClient(key, userCredential);
 
+export const objectIdOf = (account) => required(`STRONGROOM_${account}_OBJECT_ID`);
+
+// What an administrator's own request is answered, for what this SDK has no client.
+export async function asked(method, path, body) {
+  const { token } = await credentialOf("ADMIN").getToken(`https://${new URL(poolUrl).host.split(".").slice(1).join(".")}/.default`);
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  const answer = await fetch(`${poolUrl}${path}?api-version=7.6`, { method, headers, body: JSON.stringify(body) });
+  if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
+  return answer.json();
+}
+
 let count = 0;
 export const freshName = () => `js-${process.pid}-${++count}`;
