@@ -1,9 +1,9 @@
 """Runs the live tests that ship in the source distribution of azure-keyvault-keys, unmodified, against running pools.
 
 `run.py FOLDER [ARGUMENT...]`: FOLDER is the unpacked source distribution, the arguments go to pytest. `cases.txt` names
-every Managed HSM case and what is expected of it; a case that it does not name, that it names and that is gone, or that
-is awaited and passes, fails the run. The tests sleep much, so four parts of them run side by side, each with a pool and
-a process of its own.
+every Managed HSM case of every file and what is expected of it; a case that it does not name, that it names and that is
+gone, or that is awaited and passes, fails the run. The tests sleep much, so parts of them run side by side, each with a
+pool and a process of its own.
 """
 
 import os
@@ -21,6 +21,7 @@ import pytest  # noqa: E402
 from pool import running_pool  # noqa: E402
 from wire import Wire  # noqa: E402
 
+# What runs side by side; files that are not named here are a part of their own.
 PARTS = {
     "keys": ("test_key_client.py", "test_samples_keys.py"),
     "keys_async": ("test_keys_async.py", "test_samples_keys_async.py"),
@@ -105,21 +106,31 @@ def file_of(case):
     return case.split("::")[0]
 
 
+def parts_of(source):
+    """Every file of tests that is shipped, each in one part."""
+    shipped = {path.name for path in (source / "tests").glob("test_*.py")}
+    gone = {name for files in PARTS.values() for name in files} - shipped
+    if gone:
+        sys.exit(f"not shipped: {sorted(gone)}")
+    return {**PARTS, "others": tuple(sorted(shipped.difference(*PARTS.values())))}
+
+
 def main():
-    source, arguments = sys.argv[1], sys.argv[2:]
+    source, arguments = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:]
+    parts = parts_of(source)
     if arguments[:1] == ["--part"]:
-        sys.exit(run_part(pathlib.Path(source).resolve(), PARTS[arguments[1]], arguments[2:]))
-    stray = {file_of(case) for case in read_cases(HERE / "cases.txt")} - {name for files in PARTS.values() for name in files}
+        sys.exit(run_part(source, parts[arguments[1]], arguments[2:]))
+    stray = {file_of(case) for case in read_cases(HERE / "cases.txt")}.difference(*parts.values())
     if stray:
-        sys.exit(f"cases.txt names cases of files that are not run: {sorted(stray)}")
+        sys.exit(f"cases.txt names cases of files that are not shipped: {sorted(stray)}")
     running = {
         part: subprocess.Popen(
-            [sys.executable, __file__, source, "--part", part, *arguments],
+            [sys.executable, __file__, str(source), "--part", part, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for part in PARTS
+        for part in parts
     }
     for part, process in running.items():
         print(f"--- {part} ---\n{process.communicate()[0]}", flush=True)
@@ -143,8 +154,7 @@ def run_part(source, files, arguments):
             AZURE_SKIP_LIVE_RECORDING="true",
             AZURE_KEYVAULT_URL=pool.url,
             AZURE_MANAGEDHSM_URL=pool.url,
-            # The credential of these tests cannot switch instance discovery off; the tenant of this name does without.
-            KEYVAULT_TENANT_ID="adfs",
+            KEYVAULT_TENANT_ID=pool.tenant,
             KEYVAULT_CLIENT_ID=officer.client_id,
             KEYVAULT_CLIENT_SECRET=officer.client_secret,
             KEYVAULT_SKU="premium",

@@ -69,6 +69,9 @@ class AzureRecordedTestCase:
             os.environ["AZURE_CLIENT_ID"],
             os.environ["AZURE_CLIENT_SECRET"],
             authority=os.environ["STRONGROOM_AUTHORITY"],
+            # A private authority is not in the public list of instances.
+            disable_instance_discovery=True,
+            **kwargs,
         )
 
     def create_client_from_credential(self, client_class, credential, **kwargs):
