@@ -28,11 +28,12 @@ def _rewritten(value):
     return value
 
 
-def merged(address, further=()):
+def merged(address, further=(), nullable=()):
     """The whole document, for a pool at `address` (https://host:port).
 
     `further` are pairs of a definition and a value that it may have beyond those published; only a definition that the
-    files themselves call open (`modelAsString`) takes one.
+    files themselves call open (`modelAsString`) takes one. `nullable` are pairs of a definition and a member that may be
+    null as well as absent.
     """
     values = {}
     for definition, value in further:
@@ -63,6 +64,8 @@ def merged(address, further=()):
                     raise ValueError(f"{part} {key} differs between the published files")
     if values:
         raise ValueError(f"no such definitions: {set(values)}")
+    for definition, member in nullable:
+        document["definitions"][definition]["properties"][member]["x-nullable"] = True
     for parameter in document["parameters"].values():
         if parameter.get("name") == "api-version":
             parameter["enum"] = ["7.5"]
