@@ -29,6 +29,22 @@ pub fn client_of(account: &str) -> KeyClient {
     KeyClient::new(&required("STRONGROOM_POOL_URL"), credential_of(account), Some(options)).unwrap()
 }
 
+/// The same at bare `localhost`, which no challenge's resource can cover: the one check of it is off.
+///
+/// # Panics
+/// As [`client_of`].
+#[must_use]
+pub fn client_on_localhost(account: &str) -> KeyClient {
+    let address = required("STRONGROOM_POOL_URL");
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let options = KeyClientOptions {
+        client_options: client_options(),
+        verify_challenge_resource: Some(false),
+        ..Default::default()
+    };
+    KeyClient::new(&format!("https://localhost:{port}"), credential_of(account), Some(options)).unwrap()
+}
+
 /// A key name that nothing else in this run uses.
 #[must_use]
 pub fn fresh_name() -> String {
