@@ -94,6 +94,8 @@ class Cases:
     def pytest_terminal_summary(self, terminalreporter):
         for complaint in self.complaints:
             terminalreporter.write_line(complaint, red=True)
+        listed = [case for case, what in self.outcomes.items() if what == "skipped" == self.expected.get(case, ("",))[0]]
+        terminalreporter.write_line(f"{len(listed)} skipped as listed")
 
 
 def case_of(nodeid):

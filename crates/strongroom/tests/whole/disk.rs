@@ -1,9 +1,9 @@
 //! A disk that is full, takes no write or is read-only: requests are refused, nothing is lost, and it goes on by itself
 //! once it can.
 //!
-//! With the right to mount, the disks are real: a small file system in memory, and one in a file that is made read-only
-//! under the running node. Without, the node's process gets a limit on the size of files, at which writes fail in the
-//! same way.
+//! The disks are real: a small file system in memory, and one in a file that is made read-only under the running node.
+//! Mounting them takes root, or `sudo` that asks for nothing; without, these tests fail. One more disk takes no write
+//! because the node's process gets a limit on the size of files.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getegid, geteuid, prlimit};
 use serde_json::json;
 
 use crate::issuers::Issuer;
@@ -36,25 +36,18 @@ enum Disk {
 
 impl Disk {
     fn small(base: &Path) -> Self {
-        match Mount::new(&["-t", "tmpfs", "-o", "size=160m", "tmpfs"], &base.join("data")) {
-            Some(mount) => Self::Memory(mount),
-            None => Self::Limit,
-        }
+        Self::Memory(Mount::in_memory(&base.join("data")))
     }
 
     fn image(base: &Path) -> Self {
         let image = base.join("image");
         File::create(&image).unwrap().set_len(192 << 20).unwrap();
-        let made = quiet(Command::new("mkfs.ext4").arg("-q").arg(&image));
-        let mount = || Mount::new(&["-o", "loop", image.to_str().unwrap()], &base.join("data"));
-        match made.then(mount).flatten() {
-            Some(mount) => {
-                // The node is to find an empty folder.
-                fs::remove_dir(base.join("data/lost+found")).unwrap();
-                Self::Image(mount, image)
-            }
-            None => Self::Limit,
-        }
+        let owner = format!("root_owner={}:{}", geteuid().as_raw(), getegid().as_raw());
+        assert!(quiet(as_root("mkfs.ext4").args(["-q", "-E", &owner]).arg(&image)), "mkfs.ext4 makes no file system");
+        let mount = Mount::new(&["-o", "loop", image.to_str().unwrap()], &base.join("data"));
+        // The node is to find an empty folder.
+        assert!(quiet(as_root("rmdir").arg(base.join("data/lost+found"))));
+        Self::Image(mount, image)
     }
 
     /// From now on, nothing can be written.
@@ -87,8 +80,8 @@ impl Disk {
         if let Self::Image(mount, image) = self {
             mount.end();
             // Answers 1 when it has found something and put it right.
-            quiet(Command::new("e2fsck").arg("-p").arg(image));
-            assert!(mount.begin());
+            quiet(as_root("e2fsck").arg("-p").arg(image));
+            mount.begin();
         }
     }
 }
@@ -106,32 +99,34 @@ struct Mount {
 }
 
 impl Mount {
-    /// `None` if that is not allowed here.
-    fn new(arguments: &[&str], at: &Path) -> Option<Self> {
+    fn new(arguments: &[&str], at: &Path) -> Self {
         fs::create_dir_all(at).unwrap();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let mount = Self { at: at.to_owned(), arguments, mounted: Cell::new(false) };
-        if mount.begin() {
-            return Some(mount);
-        }
-        eprintln!("disk: nothing can be mounted here; the size of files is limited instead");
-        fs::remove_dir(at).unwrap();
-        None
+        mount.begin();
+        mount
     }
 
-    fn begin(&self) -> bool {
-        self.mounted.set(quiet(Command::new("mount").args(&self.arguments).arg(&self.at)));
-        self.mounted.get()
+    /// 160 MiB, owned by whoever runs the test.
+    fn in_memory(at: &Path) -> Self {
+        let options = format!("size=160m,mode=0700,uid={},gid={}", geteuid().as_raw(), getegid().as_raw());
+        Self::new(&["-t", "tmpfs", "-o", &options, "tmpfs"], at)
+    }
+
+    fn begin(&self) {
+        let mounted = quiet(as_root("mount").args(&self.arguments).arg(&self.at));
+        assert!(mounted, "nothing can be mounted here: run this as root, in a container with the right to mount");
+        self.mounted.set(true);
     }
 
     fn end(&self) {
-        let ended = !self.mounted.take() || quiet(Command::new("umount").arg(&self.at));
+        let ended = !self.mounted.take() || quiet(as_root("umount").arg(&self.at));
         assert!(ended || std::thread::panicking(), "{} stays mounted", self.at.display());
     }
 
     /// Says to the system what else there is to say about it.
     fn remount(&self, options: &str) {
-        assert!(quiet(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.at)));
+        assert!(quiet(as_root("mount").args(["-o", &format!("remount,{options}")]).arg(&self.at)));
     }
 }
 
@@ -139,6 +134,16 @@ impl Drop for Mount {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// A command with root's rights.
+fn as_root(program: &str) -> Command {
+    if geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    command
 }
 
 fn quiet(command: &mut Command) -> bool {
@@ -257,24 +262,16 @@ async fn everything_is_refused(dev: &Dev) {
 async fn a_read_only_folder_is_one_clear_line_and_is_not_touched() {
     let base = tempfile::tempdir().unwrap();
     let (base, port) = (base.path(), free_port());
-    let mount = Mount::new(&["-t", "tmpfs", "-o", "size=160m", "tmpfs"], &base.join("data"));
+    let mount = Mount::in_memory(&base.join("data"));
     let dev = Dev::start(base, port).await;
     dev.of("USER").post("/keys/kept/create", &json!({"kty": "oct-HSM", "key_size": 128})).await.ok();
     assert!(dev.node.stop().success());
     let before = crate::start::contents(&base.join("data"));
-    let data = base.join("data");
-    // Root writes wherever the file system does, and nobody else where the folder's mode forbids it.
-    let read_only = |on: bool| match mount {
-        Some(_) => {
-            assert!(quiet(Command::new("mount").args(["-o", if on { "remount,ro" } else { "remount,rw" }]).arg(&data)))
-        }
-        None => crate::start::set_mode(&data, if on { 0o500 } else { 0o700 }),
-    };
-    read_only(true);
+    mount.remount("ro");
     let line = refusal(&dev_command(base, port, program(["dev"])).output().unwrap());
     assert!(line.contains("cannot be used"), "{line}");
     assert_eq!(crate::start::contents(&base.join("data")), before);
-    read_only(false);
+    mount.remount("rw");
     let dev = Dev::start(base, port).await;
     assert_eq!(dev.of("USER").get("/keys/kept").await.status, 200);
     // Before its disk goes.

@@ -30,10 +30,6 @@ pub(crate) fn contents(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     found
 }
 
-pub(crate) fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
-
 /// Starts a node in `base` that must not start, and answers what it says. Nothing in the folder may change by it.
 fn refused(base: &Path, port: u16) -> String {
     let before = contents(base);
