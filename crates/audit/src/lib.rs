@@ -70,7 +70,7 @@ pub use journal::{JournalError, JournalKey, parse_segment};
 pub use log::{Announcement, Class, Log};
 pub use merkle::{Hash, empty_root, leaf_hash, node_hash, verify_consistency, verify_inclusion};
 pub use node::{Node, Options};
-pub use read::{Filter, OutcomeFilter, Records, read};
+pub use read::{Filter, OutcomeFilter, Records, entry, read};
 pub use record::{Caller, MAX_RECORD_BYTES, Record, RecordError};
 pub use tiles::{TileError, TileKind, TileName, parse_bundle, parse_hashes};
 pub use verify::{Report, VerifyError, consistency_proof, inclusion_proof, root, verify};

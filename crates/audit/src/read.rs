@@ -28,6 +28,14 @@ pub fn read(folder: &Path, from: u64) -> Result<Records, VerifyError> {
     Ok(Records { stored, next: from, bundle: Vec::new(), failed: false })
 }
 
+/// The bytes of record `index` of the log in `folder`, as the tree hashes them; `None` if it holds fewer.
+///
+/// # Errors
+/// [`VerifyError`] if the folder is no log's, or a file in it is not what it must be.
+pub fn entry(folder: &Path, index: u64) -> Result<Option<Vec<u8>>, VerifyError> {
+    read(folder, index)?.entry(index)
+}
+
 impl Records {
     fn entry(&mut self, index: u64) -> Result<Option<Vec<u8>>, VerifyError> {
         if index >= self.stored.settled {

@@ -5,11 +5,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use audit::{Filter, OutcomeFilter, Record, Records, VerifierKey, VerifyError};
+use audit::{Checkpoint, Damage, Filter, Hash, OutcomeFilter, Record, Records, Report, VerifierKey, VerifyError};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use model::KeyName;
+use uuid::Uuid;
+use wire::base64url;
 
 use crate::configuration::Format;
 use crate::error::Error;
@@ -39,6 +42,20 @@ pub struct VerifyArgs {
     /// with itself. May be repeated; every log then needs one
     #[arg(long = "key", value_name = "VKEY", value_parser = verifier_key)]
     keys: Vec<(VerifierKey, String)>,
+    /// File with checkpoints that were kept elsewhere: the log must still hold the records that they are about. Only
+    /// this notices a log that the owner of its key wrote anew. May be repeated
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    checkpoints: Vec<PathBuf>,
+    /// Prove that this record, by its index or its id, stands in the tree of the newest checkpoint; of one log only
+    #[arg(long, value_name = "N|ID")]
+    record: Option<RecordName>,
+}
+
+/// How one record is named.
+#[derive(Clone, Copy, Debug)]
+enum RecordName {
+    Index(u64),
+    Id(u128),
 }
 
 /// Which records to show.
@@ -79,15 +96,30 @@ pub(crate) fn run(command: AuditCommand, around: &mut Surroundings<'_>) -> Resul
 }
 
 /// Checks every log, the others too if one is not good.
+///
+/// Whatever is proven to somebody with a checkpoint or a record in hand is proven against the tree that was computed
+/// from all records just before.
 fn verify(args: &VerifyArgs, around: &mut Surroundings<'_>) -> Result<u8, Error> {
     let logs = logs(&args.folders)?;
+    let kept = Kept::read(&args.checkpoints, &logs, around)?;
+    if args.record.is_some() && logs.len() != 1 {
+        return Err(Error::Usage(format!("--record is about one log, and these are {}", logs.len())));
+    }
     let mut code = 0;
     for folder in &logs {
+        let bad = |source| Error::Audit { folder: folder.clone(), source };
         let checked = key_of(folder, &args.keys, logs.len()).and_then(|key| {
-            audit::verify(folder, key).map_err(|source| Error::Audit { folder: folder.clone(), source })
+            let report = audit::verify(folder, key).map_err(bad)?;
+            let mut consistent = 0;
+            for note in kept.iter().filter(|note| note.key.origin() == &report.origin) {
+                note.check(folder, &report).map_err(bad)?;
+                consistent += 1;
+            }
+            let proven = args.record.map(|name| prove(folder, name, &report)).transpose()?;
+            Ok((report, consistent, proven))
         });
         match checked {
-            Ok(report) => {
+            Ok((report, consistent, proven)) => {
                 let times = report.times.map(|(first, last)| format!("{} to {}", moment(first), moment(last)));
                 let unsigned = report.size - report.signed;
                 let facts = Table::facts([
@@ -96,6 +128,7 @@ fn verify(args: &VerifyArgs, around: &mut Surroundings<'_>) -> Result<u8, Error>
                     ("Not yet signed", (unsigned > 0).then(|| format!("the last {unsigned}"))),
                     ("From", times),
                     ("Checkpoints", Some(report.checkpoints.to_string())),
+                    ("Kept elsewhere", (consistent > 0).then(|| format!("{consistent}, consistent with this log"))),
                     ("Root", Some(hex(&report.root))),
                     ("Key (SHA-256)", Some(report.key_fingerprint)),
                     (
@@ -106,6 +139,9 @@ fn verify(args: &VerifyArgs, around: &mut Surroundings<'_>) -> Result<u8, Error>
                     ),
                 ]);
                 facts.write(around.output).map_err(|source| Error::file("standard output", source))?;
+                if let Some(proven) = proven {
+                    proven.show(around)?;
+                }
             }
             Err(error) => {
                 // There is nowhere left to say that standard error cannot be written.
@@ -115,6 +151,122 @@ fn verify(args: &VerifyArgs, around: &mut Surroundings<'_>) -> Result<u8, Error>
         }
     }
     Ok(code)
+}
+
+/// A checkpoint that somebody kept, and the log that it is of.
+struct Kept {
+    file: PathBuf,
+    note: Vec<u8>,
+    /// As the log's folder names it; `verify` holds it to the one that was given.
+    key: VerifierKey,
+}
+
+impl Kept {
+    /// The checkpoints in `files`. Each must be of one of `logs`: one that is not would be held against nothing.
+    fn read(files: &[PathBuf], logs: &[PathBuf], around: &mut Surroundings<'_>) -> Result<Vec<Self>, Error> {
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = |folder: &PathBuf| {
+            let path = folder.join(LOG_KEY);
+            let text = fs::read(&path).map_err(|source| Error::file(path.display(), source))?;
+            VerifierKey::parse(&text).map_err(|_| Error::Input(format!("{} holds no key of a log", path.display())))
+        };
+        let keys = logs.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+        let mut kept = Vec::new();
+        for file in files {
+            let bytes = around.read(file)?;
+            let (notes, rest) = audit::split_notes(&bytes);
+            if notes.is_empty() || !rest.is_empty() {
+                return Err(Error::Input(format!("{} holds no checkpoint, or only a part of one", file.display())));
+            }
+            for note in notes {
+                let origin = String::from_utf8_lossy(note.split(|byte| *byte == b'\n').next().unwrap_or_default());
+                let key = keys.iter().find(|key| key.origin().as_str() == origin).ok_or_else(|| {
+                    Error::Input(format!(
+                        "{} holds a checkpoint of {origin}, which is none of these logs",
+                        file.display()
+                    ))
+                })?;
+                kept.push(Self { file: file.clone(), note: note.to_vec(), key: key.clone() });
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Whether the log that was verified begins with the records that the checkpoint is about.
+    fn check(&self, folder: &Path, report: &Report) -> Result<(), VerifyError> {
+        let note = |source| Damage::Note { path: self.file.clone(), source };
+        let checkpoint = Checkpoint::open(&self.note, &self.key).map_err(note)?;
+        if checkpoint.size > report.size {
+            return Err(Damage::Short { found: report.size, signed: checkpoint.size }.into());
+        }
+        let path = audit::consistency_proof(folder, checkpoint.size, report.size)?;
+        match audit::verify_consistency(checkpoint.size, &checkpoint.root, report.size, &report.root, &path) {
+            true => Ok(()),
+            false => Err(Damage::Root { size: checkpoint.size }.into()),
+        }
+    }
+}
+
+/// A record and the path that proves it to stand in the tree that the newest checkpoint signs.
+struct Proven {
+    index: u64,
+    entry: Vec<u8>,
+    leaf: Hash,
+    path: Vec<Hash>,
+    size: u64,
+    root: Hash,
+}
+
+fn prove(folder: &Path, name: RecordName, report: &Report) -> Result<Proven, Error> {
+    let bad = |source| Error::Audit { folder: folder.to_owned(), source };
+    let index = match name {
+        RecordName::Index(index) => index,
+        RecordName::Id(id) => find(folder, id)?,
+    };
+    if index >= report.signed {
+        let signed = report.signed;
+        return Err(Error::Input(format!(
+            "no checkpoint is about record {index} yet: the newest one signs {signed} records, the first of them number 0"
+        )));
+    }
+    let entry = audit::entry(folder, index).map_err(bad)?.ok_or_else(|| bad(Damage::Record { index }.into()))?;
+    let (leaf, root) = (audit::leaf_hash(&entry), audit::root(folder, report.signed).map_err(bad)?);
+    let path = audit::inclusion_proof(folder, index, report.signed).map_err(bad)?;
+    if !audit::verify_inclusion(&leaf, index, report.signed, &path, &root) {
+        return Err(bad(Damage::Entry { index }.into()));
+    }
+    Ok(Proven { index, entry, leaf, path, size: report.signed, root })
+}
+
+/// The index of the record with this id.
+fn find(folder: &Path, id: u128) -> Result<u64, Error> {
+    let bad = |source| Error::Audit { folder: folder.to_owned(), source };
+    for next in audit::read(folder, 0).map_err(bad)? {
+        let (index, record) = next.map_err(bad)?;
+        if record.id == id {
+            return Ok(index);
+        }
+    }
+    Err(Error::Input(format!("{} holds no record {}", folder.display(), Uuid::from_u128(id))))
+}
+
+impl Proven {
+    /// What anybody needs to follow the proof: the record as it is hashed, and the hashes from the leaf to the root.
+    fn show(&self, around: &mut Surroundings<'_>) -> Result<(), Error> {
+        let mut facts = vec![
+            ("Record", Some(format!("number {} of the {} that the newest checkpoint signs", self.index, self.size))),
+            ("Is", Some(printable_json(&String::from_utf8_lossy(&self.entry)))),
+            // Exactly what is hashed: the text above may hold escapes for what a terminal would obey.
+            ("Entry (base64url)", Some(base64url::encode(&self.entry))),
+            ("Leaf", Some(hex(&self.leaf))),
+        ];
+        facts.extend(self.path.iter().map(|hash| ("Beside", Some(hex(hash)))));
+        facts.push(("Signed root", Some(hex(&self.root))));
+        around.print("\n")?;
+        Table::facts(facts).write(around.output).map_err(|source| Error::file("standard output", source))
+    }
 }
 
 fn show(args: &ShowArgs, around: &mut Surroundings<'_>) -> Result<(), Error> {
@@ -198,6 +350,15 @@ fn key_of<'a>(folder: &Path, keys: &'a [(VerifierKey, String)], logs: usize) -> 
 
 fn verifier_key(text: &str) -> Result<(VerifierKey, String), audit::NoteError> {
     VerifierKey::parse(text.as_bytes()).map(|key| (key, text.to_owned()))
+}
+
+impl FromStr for RecordName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = || Uuid::try_parse(text).ok().map(|id| Self::Id(id.as_u128()));
+        text.parse().ok().map(Self::Index).or_else(id).ok_or("a record is named by its number, from 0 on, or by its id")
+    }
 }
 
 fn outcome(text: &str) -> Result<OutcomeFilter, &'static str> {

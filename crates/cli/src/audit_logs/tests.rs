@@ -67,15 +67,20 @@ fn record(id: u128, operation: &'static str, status: u16) -> Record {
 
 /// A node's folder with two logs, whose records alternate in time.
 async fn node() -> tempfile::TempDir {
+    node_of(3).await
+}
+
+/// The same with `most` records in each, the third of which says that the operation succeeded if `most` is not 3.
+async fn node_of(most: u128) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes: 256 * 1024, ..Options::default() };
     let node = Node::open(folder.path(), options, Arc::new(NoKey)).unwrap();
     for (seed, pool) in [(1, "x"), (2, "y")] {
         let signer = Arc::new(Fixed(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()));
         let log = node.log(&Origin::parse(&format!("strongroom.dev/{pool}/a")).unwrap(), signer).unwrap();
-        for i in 0..3 {
+        for i in 0..most {
             let id = u128::from(seed) + 2 * i;
-            let (operation, status) = if id == 3 { ("KeyVerify", 403) } else { ("KeySign", 200) };
+            let (operation, status) = if id == 3 && most == 3 { ("KeyVerify", 403) } else { ("KeySign", 200) };
             log.append(&record(id, operation, status), Class::Authenticated).await.unwrap();
         }
         log.checkpoint().await.unwrap();
@@ -86,6 +91,11 @@ async fn node() -> tempfile::TempDir {
 
 /// Exit code, standard output and standard error.
 fn played(words: &[&str]) -> (u8, String, String) {
+    let (code, output, errors) = run_of(words);
+    (code.unwrap(), output, errors)
+}
+
+fn run_of(words: &[&str]) -> (Result<u8, Error>, String, String) {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut around = Surroundings {
         environment: &|_| None,
@@ -95,7 +105,7 @@ fn played(words: &[&str]) -> (u8, String, String) {
         prompt: &|_| Err(std::io::ErrorKind::Unsupported.into()),
     };
     let line = Line::try_parse_from(std::iter::once(&"audit").chain(words)).unwrap();
-    let code = run(line.command, &mut around).unwrap();
+    let code = run(line.command, &mut around);
     (code, String::from_utf8(output).unwrap(), String::from_utf8(errors).unwrap())
 }
 
@@ -135,6 +145,98 @@ async fn a_changed_log_does_not_verify_and_the_others_still_do() {
     fs::write(&checkpoint, text.replacen("\n3\n", "\n2\n", 1)).unwrap();
     let (code, output, errors) = played(&["verify", &folder.path().display().to_string()]);
     assert_eq!((code, output.matches("Verified").count(), errors.lines().count()), (1, 1, 1), "{output}{errors}");
+}
+
+#[tokio::test]
+async fn a_log_written_anew_by_the_owner_of_its_key_is_refused_by_a_checkpoint_kept_elsewhere() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let kept = elsewhere.path().join("kept").display().to_string();
+    let folder = node().await;
+    fs::copy(Path::new(&log(&folder, "x")).join("checkpoint"), &kept).unwrap();
+    let path = folder.path().display().to_string();
+    let (code, output, errors) = played(&["verify", &path, "--checkpoint", &kept]);
+    assert_eq!((code, errors.as_str(), output.matches("1, consistent with this log").count()), (0, "", 1), "{output}");
+
+    // Signed by the same key, in itself without a flaw, longer, and its second record is another one.
+    let anew = node_of(5).await;
+    let (path, x) = (anew.path().display().to_string(), log(&anew, "x"));
+    assert_eq!(key(&x), key(&log(&folder, "x")));
+    assert_eq!(played(&["verify", &path]).0, 0);
+    let (code, output, errors) = played(&["verify", &path, "--checkpoint", &kept]);
+    assert_eq!((code, output.matches("Verified").count()), (1, 1), "the other log is as good as it was: {output}");
+    assert!(errors.contains("the first 3 records are not those of the checkpoint of that size"), "{errors}");
+
+    // One that was cut off is refused as well.
+    fs::copy(Path::new(&x).join("checkpoint"), &kept).unwrap();
+    let (code, _, errors) = played(&["verify", &log(&folder, "x"), "--checkpoint", &kept]);
+    assert_eq!((code, errors.contains("holds 3 records, and its checkpoint is about 5")), (1, true), "{errors}");
+}
+
+#[tokio::test]
+async fn a_kept_checkpoint_that_no_log_is_held_to_is_an_error() {
+    let folder = node().await;
+    let (x, y) = (log(&folder, "x"), log(&folder, "y"));
+    let kept = folder.path().join("kept").display().to_string();
+    let note = fs::read_to_string(Path::new(&y).join("checkpoint")).unwrap();
+    for (text, says) in [
+        (note.clone(), "strongroom.dev/y/a, which is none of these logs"),
+        (String::new(), "holds no checkpoint"),
+        (note[..note.len() - 1].to_owned(), "holds no checkpoint"),
+        (note.clone() + "more", "only a part of one"),
+        (note.replace("dev/y/a", "dev/x/a"), "holds a checkpoint that is not this log's"),
+    ] {
+        fs::write(&kept, text).unwrap();
+        let line = match run_of(&["verify", &x, "--checkpoint", &kept]) {
+            (Ok(code), _, errors) => {
+                assert_eq!(code, 1, "{says}");
+                errors
+            }
+            (Err(error), ..) => error.line(),
+        };
+        assert!(line.contains(says), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_is_proven_by_its_number_and_by_its_id() {
+    let folder = node_of(300).await;
+    let x = log(&folder, "x");
+    let (code, output, errors) = played(&["verify", &x, "--record", "257"]);
+    assert_eq!((code, errors.as_str()), (0, ""), "{output}");
+    let lines = |what: &str| -> Vec<String> {
+        let of = output.lines().filter(|line| line.starts_with(what));
+        of.map(|line| line.split_once("  ").unwrap().1.trim().to_owned()).collect()
+    };
+    let hash = |text: &String| -> Hash {
+        let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap();
+        std::array::from_fn(byte)
+    };
+    // Who has the lines needs nothing else.
+    let entry = base64url::decode(&lines("Entry")[0]).unwrap();
+    let shown: Record = serde_json::from_str(&lines("Is")[0]).unwrap();
+    assert_eq!((Record::parse(&entry).unwrap(), shown), (record(515, "KeySign", 200), record(515, "KeySign", 200)));
+    let (leaf, path) = (audit::leaf_hash(&entry), lines("Beside").iter().map(hash).collect::<Vec<_>>());
+    assert_eq!(hash(&lines("Leaf")[0]), leaf);
+    let root = hash(&lines("Signed root")[0]);
+    assert!(audit::verify_inclusion(&leaf, 257, 300, &path, &root));
+    assert_eq!(hash(&lines("Root")[0]), root);
+
+    let id = Uuid::from_u128(515).to_string();
+    assert_eq!(played(&["verify", &x, "--record", &id]).1, output);
+    for (words, says) in [
+        (&["verify", x.as_str(), "--record", "300"][..], "signs 300 records"),
+        (&["verify", x.as_str(), "--record", &Uuid::from_u128(2).to_string()], "holds no record"),
+        (&["verify", &folder.path().display().to_string(), "--record", "1"], "is about one log, and these are 2"),
+    ] {
+        let line = match run_of(words) {
+            (Ok(code), _, errors) => {
+                assert_eq!(code, 1, "{says}");
+                errors
+            }
+            (Err(error), ..) => error.line(),
+        };
+        assert!(line.contains(says), "{line}");
+    }
 }
 
 #[tokio::test]
