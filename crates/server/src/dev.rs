@@ -122,8 +122,11 @@ pub async fn dev(options: DevOptions) -> Result<(), StartError> {
     let authorities = CaBundles::open(&options.trust_ca)?;
     let bundles = Arc::clone(&authorities.bundles);
     let setup = setup(&options, &folder, naming, issuer_folder, &people, Arc::clone(&clock), &authorities.roots)?;
+    let ca = certificates.ca.clone();
+    let (ca_file, certificate) = (certificates.ca_file.clone(), Arc::clone(&certificates.certificate));
+    let renewing = certificates.watched();
     // Not on SIGHUP: a development node ends with its terminal.
-    let watcher = Watcher::start(vec![authorities.watched(Arc::clone(&setup.outgoing))]);
+    let watcher = Watcher::start(vec![authorities.watched(Arc::clone(&setup.outgoing)), renewing]);
     let node = compose(setup).await?;
     let socket = folder.path().join("control.sock");
     let socket = LocalSocket::open(&socket).map_err(|source| StartError::Socket { path: socket, source })?;
@@ -131,14 +134,14 @@ pub async fn dev(options: DevOptions) -> Result<(), StartError> {
         pool: options.pool.clone(),
         port: address.port(),
         tenant: TENANT,
-        ca_file: certificates.ca_file.clone(),
+        ca_file,
         folder: options.folder.as_ref().map(|_| folder.path().to_owned()),
         people,
     };
-    let job = first_job(&banner, certificates.ca, address)?;
+    let job = first_job(&banner, ca, address)?;
     let running = Running {
         listeners,
-        certificate: certificates.certificate,
+        certificate,
         bundles,
         limits: Limits::default(),
         node,

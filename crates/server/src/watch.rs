@@ -29,7 +29,7 @@ impl Watcher {
         let (hurry, hurried) = mpsc::channel();
         thread::spawn(move || {
             loop {
-                watched.iter_mut().for_each(|one| one.warn(UnixTime(Timestamp::now().as_second())));
+                watched.iter_mut().for_each(|one| one.tend(UnixTime(Timestamp::now().as_second())));
                 let look = match hurried.recv_timeout(LOOK_EVERY) {
                     Ok(()) => Look::Asked,
                     Err(RecvTimeoutError::Timeout) => Look::Routine,
@@ -90,7 +90,13 @@ pub(crate) struct Watched {
     read: Box<dyn FnMut() -> Result<(), StartError> + Send>,
     expiries: Box<dyn Fn() -> Vec<Expiry> + Send>,
     warnings: ExpiryWarnings,
+    renew: Renewal,
+    /// Whether the log says already that it cannot be renewed.
+    stale: bool,
 }
+
+/// Renews what comes to its end at a time, if it is ours to renew; answers whether it did.
+type Renewal = Box<dyn FnMut(UnixTime) -> Result<bool, StartError> + Send>;
 
 impl Watched {
     /// `read` reads `files` and puts what it finds in place, or fails and leaves what there is.
@@ -106,7 +112,14 @@ impl Watched {
             read: Box::new(read),
             expiries: Box::new(Vec::new),
             warnings: ExpiryWarnings::default(),
+            renew: Box::new(|_| Ok(false)),
+            stale: false,
         }
+    }
+
+    /// Renews it before it comes to its end, instead of waiting for somebody to do so.
+    pub(crate) fn renewing(self, renew: impl FnMut(UnixTime) -> Result<bool, StartError> + Send + 'static) -> Self {
+        Self { renew: Box::new(renew), ..self }
     }
 
     /// Warns of what comes to its end. `expiries` tells of what is in place.
@@ -140,7 +153,22 @@ impl Watched {
         self.look(Look::Asked);
     }
 
-    fn warn(&mut self, now: UnixTime) {
+    /// Renews what is ours to renew, and warns of what comes to its end all the same.
+    pub(crate) fn tend(&mut self, now: UnixTime) {
+        match (self.renew)(now) {
+            Ok(renewed) => {
+                self.stale = false;
+                if renewed {
+                    tracing::info!("{} renewed", self.what);
+                }
+            }
+            Err(error) if !self.stale => {
+                self.stale = true;
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "{} cannot be renewed", self.what);
+            }
+            Err(_) => {}
+        }
         for expiry in (self.expiries)() {
             self.warnings.look(self.what, &expiry, now);
         }

@@ -209,6 +209,45 @@ fn a_changed_configuration_changes_the_log_level_and_a_broken_one_nothing() {
     assert!(status(folder).unwrap()["ca_bundles"][0]["days_left"].as_u64().is_some_and(|days| days > 3000));
 }
 
+#[test]
+fn certificates_near_their_end_are_warned_of_and_expired_ones_are_errors() {
+    let base = tempfile::tempdir().unwrap();
+    let folder = base.path();
+    // A server certificate lasts 390 days, an authority 3,650.
+    let made = |days_ago, name: &str| {
+        let at = folder.join(name);
+        fs::create_dir(&at).unwrap();
+        testkit::certificates_made(days_ago, &at);
+        at
+    };
+    let (near, older) = (made(385, "near"), made(3645, "older"));
+    for name in ["server.pem", "server-key.pem"] {
+        fs::copy(near.join(name), folder.join(name)).unwrap();
+    }
+    fs::copy(older.join("ca.pem"), folder.join("bundle.pem")).unwrap();
+    fs::write(folder.join("strongroom.toml"), configuration("warn")).unwrap();
+    let node = Node::start(folder, "log", &SERVE);
+    node.until("ready", || status(folder).is_some());
+    let warned = |what: &str, file: &str| {
+        let says = format!("{what}: a certificate expires in less than 7 days: renew it file={file} days_left=");
+        node.log().lines().any(|line| line.contains(" WARN ") && line.contains(&says))
+    };
+    node.until("warning of the certificate", || warned("TLS certificate", "server.pem"));
+    node.until("warning of the bundle", || warned("CA bundles", "bundle.pem"));
+    let shown = status(folder).unwrap();
+    assert!(matches!(shown["certificate_days_left"].as_u64(), Some(4 | 5)), "{shown}");
+
+    let over = made(400, "over");
+    for name in ["server.pem", "server-key.pem"] {
+        replace(&folder.join(name), &fs::read(over.join(name)).unwrap());
+    }
+    node.hang_up();
+    let error = "TLS certificate: a certificate has expired: replace it";
+    node.until("told of the expired one", || {
+        node.log().lines().any(|line| line.contains(" ERROR ") && line.contains(error))
+    });
+}
+
 #[tokio::test]
 async fn an_issuers_keys_are_fetched_over_tls_if_its_authority_is_given_by_trust_ca() {
     let base = tempfile::tempdir().unwrap();

@@ -33,6 +33,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod calls;
+mod certificates;
 mod clock;
 mod faults;
 mod operations;
@@ -41,6 +42,7 @@ mod pool;
 mod raw;
 
 pub use calls::{call, call_of, caller, key_name, key_ref, outcome, principal};
+pub use certificates::certificates_made;
 pub use clock::TestClock;
 pub use faults::{Fault, Faults, FaultyStore};
 pub use operations::{ask, prepare, rotation_policy, sign_request};

@@ -20,8 +20,9 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 
-use super::{Certificate, CertificateError, expiry, provider};
+use super::{Certificate, CertificateError, Expiry, expiry, provider};
 use crate::files::{read_optional, write_private};
+use crate::watch::{Files, Watched};
 
 const CA_FILE: &str = "ca.pem";
 const CA_KEY_FILE: &str = "ca-key.pem";
@@ -52,6 +53,8 @@ pub struct DevelopmentCertificates {
     pub ca: CertificateDer<'static>,
     /// What to serve.
     pub certificate: Arc<Certificate>,
+    folder: PathBuf,
+    named: Named,
 }
 
 impl DevelopmentCertificates {
@@ -63,7 +66,7 @@ impl DevelopmentCertificates {
     /// [`CertificateError::File`] when the folder cannot be read or written, [`CertificateError::Content`] when a
     /// file in it is not ours.
     pub fn open(folder: &Path, named: &Named, now: UnixTime) -> Result<Self, CertificateError> {
-        let folder = Folder(folder);
+        let (path, folder) = (folder.to_owned(), Folder(folder));
         let (ca, ca_key) = match folder.pair(CA_FILE, CA_KEY_FILE)? {
             Some((ca, key)) if lasts(&ca, now) => (ca, folder.ca_key(&key)?),
             _ => folder.new_authority(named, now)?,
@@ -72,7 +75,43 @@ impl DevelopmentCertificates {
             Some((leaf, key)) if lasts(&leaf, now) && serves(&leaf, &ca, named, now) => (leaf, key),
             _ => folder.new_server(named, &ca, &ca_key, now)?,
         };
-        Ok(Self { ca_file: folder.0.join(CA_FILE), ca, certificate: Certificate::new(vec![leaf], key)? })
+        let certificate = Certificate::new(vec![leaf], key)?;
+        Ok(Self { ca_file: folder.0.join(CA_FILE), ca, certificate, folder: path, named: named.clone() })
+    }
+
+    /// Renews the server certificate under the same authority if it has less than 30 days left at `now`, in its file and
+    /// for the handshakes to come. Answers whether it did. An authority that comes to its end is replaced at the next
+    /// start only, when its clients can be given the new one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); the present certificate goes on being served.
+    pub fn renew(&self, now: UnixTime) -> Result<bool, CertificateError> {
+        if self.certificate.expires() > now.plus_days(RENEW_DAYS) || !lasts(&self.ca, now) {
+            return Ok(false);
+        }
+        let folder = Folder(&self.folder);
+        let Some((_, ca_key)) = folder.pair(CA_FILE, CA_KEY_FILE)? else {
+            return Err(CertificateError::Content { path: self.folder.join(CA_KEY_FILE), expected: "private key" });
+        };
+        let (leaf, key) = folder.new_server(&self.named, &self.ca, &folder.ca_key(&ca_key)?, now)?;
+        self.certificate.replace(vec![leaf], key)?;
+        Ok(true)
+    }
+
+    /// Keeps the server certificate from its end while the node runs, and warns of the authority's.
+    pub(crate) fn watched(self) -> Watched {
+        let shown = Arc::new(self);
+        let renewed = Arc::clone(&shown);
+        Watched::new("development certificate", Files::new(Vec::new()), || Ok(()))
+            .expiring(move || shown.expiries())
+            .renewing(move |now| Ok(renewed.renew(now)?))
+    }
+
+    /// When authority and server certificate end.
+    fn expiries(&self) -> Vec<Expiry> {
+        let ca = expiry(&self.ca).map(|at| Expiry { file: self.ca_file.clone(), at });
+        let server = Expiry { file: self.folder.join(SERVER_FILE), at: self.certificate.expires() };
+        ca.into_iter().chain([server]).collect()
     }
 }
 
@@ -243,6 +282,29 @@ mod tests {
         assert_eq!(first.ca, second.ca);
         assert_ne!(first.certificate.leaf(), second.certificate.leaf());
         assert_eq!(second.certificate.expires(), later.plus_days(SERVER_DAYS));
+    }
+
+    #[test]
+    fn a_running_node_renews_its_certificate_under_the_same_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = open(folder.path(), NOW);
+        let (first, leaf) = (certificates.certificate.clone(), certificates.certificate.leaf());
+        assert!(!certificates.renew(NOW.plus_days(Days(359))).unwrap());
+        assert_eq!(first.leaf(), leaf);
+        let later = NOW.plus_days(Days(361));
+        assert!(certificates.renew(later).unwrap());
+        assert_ne!(first.leaf(), leaf);
+        assert_eq!(first.expires(), later.plus_days(SERVER_DAYS));
+        let named = Named { domain: "localhost".to_owned() };
+        assert!(serves(&CertificateDer::from(first.leaf()), &certificates.ca, &named, later));
+        assert!(!certificates.renew(later).unwrap());
+        let again = open(folder.path(), later);
+        assert_eq!((&again.ca, again.certificate.leaf()), (&certificates.ca, first.leaf()));
+        let mut watched = again.watched();
+        watched.tend(later.plus_days(Days(370)));
+        assert_ne!(open(folder.path(), later).certificate.leaf(), first.leaf(), "the watcher does so too");
+        // Clients of an authority near its end would not know the next one.
+        assert!(!certificates.renew(NOW.plus_days(Days(3640))).unwrap());
     }
 
     #[test]
