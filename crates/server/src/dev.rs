@@ -31,7 +31,7 @@ use crate::compose::{BuiltIn, ComposeError, PoolSetup, Setup, compose};
 use crate::config::LogFormat;
 use crate::data_folder::DataFolder;
 use crate::edge::Limits;
-use crate::files::write_private;
+use crate::files::{can_write, remove, write_private};
 use crate::hosts::Naming;
 use crate::issuer::Accounts;
 use crate::jwks::{Loopback, Outgoing, TrustedIssuer, metadata_address};
@@ -106,10 +106,17 @@ pub async fn dev(options: DevOptions) -> Result<(), StartError> {
     let listeners = listen_on_loopback(options.port)?;
     let address = listeners.first().and_then(|listener| listener.local_addr().ok());
     let address = address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)));
+    if let Some(path) = &options.env_file {
+        can_write(path).map_err(|source| StartError::File { path: path.clone(), source })?;
+    }
     let folder = match &options.folder {
         Some(path) => DataFolder::open(path)?,
         None => DataFolder::temporary()?,
     };
+    // Whoever waits for the file must not find what an earlier run wrote; as long as that runs, it has the folder.
+    if let Some(path) = &options.env_file {
+        remove(path).map_err(|source| StartError::File { path: path.clone(), source })?;
+    }
     let certificates =
         DevelopmentCertificates::open(&folder.folder("tls")?, &Named { domain: DOMAIN.to_owned() }, machine_time())?;
     let clock = Arc::new(DevClock::open(folder.path())?);
@@ -135,7 +142,8 @@ pub async fn dev(options: DevOptions) -> Result<(), StartError> {
         port: address.port(),
         tenant: TENANT,
         ca_file,
-        folder: options.folder.as_ref().map(|_| folder.path().to_owned()),
+        folder: folder.path().to_owned(),
+        kept: options.folder.is_some(),
         people,
     };
     let job = first_job(&banner, ca, address)?;

@@ -25,10 +25,7 @@ pub(crate) fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = beside(path)?;
     // Left over from a crash; `create_new` then makes sure that nobody else prepared the file for us.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(&beside)?;
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -42,6 +39,33 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     written?;
     File::open(parent(path))?.sync_all()
+}
+
+/// Whether [`write_private`] can put a file at `path`, found out without touching what lies there. Something that is no
+/// regular file (a terminal, a pipe, a folder, a link) is not to be replaced by one.
+///
+/// # Errors
+/// What stands in the way.
+pub(crate) fn can_write(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "what lies there is no regular file"));
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    tempfile::Builder::new().prefix(".strongroom-").tempfile_in(parent(path)).map(drop)
+}
+
+/// Sees to it that nothing lies at `path`.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn beside(path: &Path) -> io::Result<PathBuf> {
@@ -71,6 +95,22 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn whether_a_file_can_be_written_is_found_out_without_touching_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        can_write(&path).unwrap();
+        fs::write(&path, "old").unwrap();
+        can_write(&path).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::read_dir(folder.path()).unwrap().count()), (b"old".to_vec(), 1));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for no in [folder.path(), &link, Path::new("/dev/null"), Path::new("/proc/none"), &path.join("below")] {
+            assert!(can_write(no).is_err(), "{}", no.display());
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"old");
     }
 
     #[test]

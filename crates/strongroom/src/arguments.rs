@@ -36,13 +36,14 @@ pub(crate) struct DevArguments {
     /// Name of the pool.
     #[arg(long, default_value = "dev", value_parser = pool_name)]
     pool: PoolName,
-    /// Keep nothing.
+    /// Keep nothing: data in memory, certificates and control socket in a temporary folder.
     #[arg(long, conflicts_with = "data")]
     ephemeral: bool,
     /// Where to keep everything.
     #[arg(long, value_name = "DIR", default_value = "./.strongroom")]
     data: PathBuf,
-    /// Write the environment for test programs here (mode 0600) once the pool is ready.
+    /// Write the environment for programs here (mode 0600) once the pool is ready; what an earlier run wrote there is
+    /// removed at once.
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     /// Do the first job and stop.
@@ -73,8 +74,14 @@ pub(crate) enum DevCommand {
     Clock {
         #[command(subcommand)]
         command: ClockCommand,
-        /// The node's data folder.
-        #[arg(long, global = true, value_name = "DIR", default_value = "./.strongroom")]
+        /// The node's data folder, as its banner and its environment file name it.
+        #[arg(
+            long,
+            global = true,
+            value_name = "DIR",
+            env = "STRONGROOM_DATA_FOLDER",
+            default_value = "./.strongroom"
+        )]
         data: PathBuf,
     },
 }
@@ -106,7 +113,7 @@ pub(crate) struct StatusArguments {
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     config: Option<PathBuf>,
     /// The data folder of the node.
-    #[arg(long, value_name = "DIR", default_value = "./.strongroom")]
+    #[arg(long, value_name = "DIR", env = "STRONGROOM_DATA_FOLDER", default_value = "./.strongroom")]
     data: PathBuf,
 }
 

@@ -29,8 +29,10 @@ pub(super) struct Banner {
     pub(super) tenant: Uuid,
     /// Absolute.
     pub(super) ca_file: PathBuf,
-    /// `None` if nothing is kept.
-    pub(super) folder: Option<PathBuf>,
+    /// Absolute.
+    pub(super) folder: PathBuf,
+    /// Whether the folder outlives the process.
+    pub(super) kept: bool,
     pub(super) people: Vec<Person>,
 }
 
@@ -67,6 +69,7 @@ impl Banner {
         add("CA_FILE", &self.ca_file.to_string_lossy());
         add("AUTHORITY", &self.authority());
         add("TENANT_ID", &self.tenant.to_string());
+        add("DATA_FOLDER", &self.folder.to_string_lossy());
         for person in &self.people {
             add(&format!("{}_CLIENT_ID", person.name), &person.client.to_string());
             add(&format!("{}_CLIENT_SECRET", person.name), person.secret.reveal());
@@ -92,13 +95,14 @@ impl Banner {
         line(&format!("  authority  {}", self.authority()));
         line(&format!("  tenant     {}", self.tenant));
         line(&format!("  CA file    {}", self.ca_file.display()));
-        match &self.folder {
-            Some(folder) => {
-                line(&format!("  data       {}", folder.display()));
-                line(&warn("  seal       KEY FILE in the data folder: for development, not for keys that matter"));
-            }
-            None => line("  data       in memory: everything goes when this ends"),
+        if self.kept {
+            line(&format!("  data       {}", self.folder.display()));
+            line(&warn("  seal       KEY FILE in the data folder: for development, not for keys that matter"));
+        } else {
+            line("  data       in memory: everything goes when this ends");
         }
+        let folder = quoted(&self.folder.to_string_lossy()).into_owned();
+        line(&format!("  clock      strongroom dev clock advance 90d --data {folder}"));
         line("");
         line(&bold(
             "  account  client id                             client secret                                role at /",
@@ -204,7 +208,8 @@ mod tests {
             port: 8443,
             tenant: super::super::TENANT,
             ca_file: "/home/me/my project/.strongroom/tls/ca.pem".into(),
-            folder: Some("/home/me/my project/.strongroom".into()),
+            folder: "/home/me/my project/.strongroom".into(),
+            kept: true,
             people: (1..).zip(super::super::ACCOUNTS).map(person).collect(),
         }
     }
@@ -231,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_pool_in_memory_says_that_it_keeps_nothing() {
-        let text = printed(&Banner { folder: None, ..banner() }, true);
+        let text = printed(&Banner { kept: false, ..banner() }, true);
         assert!(text.contains("in memory: everything goes when this ends") && !text.contains("KEY FILE"), "{text}");
     }
 

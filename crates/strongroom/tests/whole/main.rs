@@ -6,6 +6,7 @@
 
 mod clock;
 mod disk;
+mod flags;
 mod hardening;
 mod issuers;
 mod kill;

@@ -198,6 +198,15 @@ pub(crate) fn dev_command(base: &Path, port: u16, mut command: Command) -> Comma
     command
 }
 
+/// An ephemeral node, its temporary folder in `base`, and its environment, which is in the file `base/env`.
+pub(crate) fn ephemeral(base: &Path, port: u16) -> (Node, BTreeMap<String, String>) {
+    let mut command = program(["dev", "--ephemeral", "--port", &port.to_string()]);
+    command.env("TMPDIR", base).arg("--env-file").arg(base.join("env"));
+    let mut node = Node::spawn(command, port, &base.join("errors"));
+    node.wait_until("ready", || base.join("env").exists());
+    (node, environment(&fs::read_to_string(base.join("env")).unwrap()))
+}
+
 /// `NAME=value` lines. Values that the tests meet have no quotes.
 pub(crate) fn environment(text: &str) -> BTreeMap<String, String> {
     text.lines().map(|line| line.split_once('=').unwrap()).map(|(name, value)| (name.into(), value.into())).collect()

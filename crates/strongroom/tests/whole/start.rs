@@ -218,7 +218,8 @@ async fn the_environment_file_is_complete_and_its_owners_alone() {
     let base = tempfile::tempdir().unwrap();
     let (base, port) = (base.path(), free_port());
     let dev = Dev::start(base, port).await;
-    let mut wanted: Vec<String> = ["POOL_URL", "CA_FILE", "AUTHORITY", "TENANT_ID"].map(ToOwned::to_owned).into();
+    let mut wanted: Vec<String> =
+        ["POOL_URL", "CA_FILE", "AUTHORITY", "TENANT_ID", "DATA_FOLDER"].map(ToOwned::to_owned).into();
     for account in ACCOUNTS {
         wanted.extend(["CLIENT_ID", "CLIENT_SECRET", "OBJECT_ID"].map(|part| format!("{account}_{part}")));
     }
