@@ -44,10 +44,12 @@ pub enum DefinitionCommand {
 pub enum AssignmentCommand {
     /// List assignments: those made exactly at the scope, or all of one principal
     List(ListAssignments),
+    /// Show one assignment
+    Show(AssignmentArg),
     /// Give a role to a principal
     Create(CreateAssignment),
     /// Take an assignment away
-    Delete(DeleteAssignment),
+    Delete(AssignmentArg),
 }
 
 /// A role.
@@ -112,7 +114,7 @@ pub struct CreateAssignment {
 
 /// An assignment that is there.
 #[derive(Args, Debug)]
-pub struct DeleteAssignment {
+pub struct AssignmentArg {
     /// Name of the assignment
     #[arg(value_name = "GUID", value_parser = guid)]
     name: Guid,
@@ -139,6 +141,11 @@ pub(crate) async fn run(
         },
         RoleCommand::Assignment(command) => match command {
             AssignmentCommand::List(args) => list_assignments(&args, connection, around).await,
+            AssignmentCommand::Show(args) => {
+                let path = assignment_path(&args.at.scope, args.name);
+                let found: Answer<RoleAssignmentReply> = connection.call(Method::GET, &path, None).await?;
+                show(&found.json, &assignment_facts(&found.meaning), connection.format(), around)
+            }
             AssignmentCommand::Create(args) => create_assignment(&args, connection, around).await,
             AssignmentCommand::Delete(args) => {
                 let path = assignment_path(&args.at.scope, args.name);

@@ -18,16 +18,25 @@ use crate::text::Table;
 pub enum SettingCommand {
     /// List the settings
     List,
+    /// Show one setting
+    Show(SettingArg),
     /// Change a setting
     Update(UpdateSetting),
+}
+
+/// A setting.
+#[derive(Args, Debug)]
+pub struct SettingArg {
+    /// Name of the setting
+    #[arg(value_parser = setting)]
+    name: Setting,
 }
 
 /// A setting and its new value.
 #[derive(Args, Debug)]
 pub struct UpdateSetting {
-    /// Name of the setting
-    #[arg(value_parser = setting)]
-    name: Setting,
+    #[command(flatten)]
+    setting: SettingArg,
     /// true or false
     #[arg(action = clap::ArgAction::Set)]
     value: bool,
@@ -49,15 +58,32 @@ pub(crate) async fn run(
             let rows = all.meaning.settings.iter().map(|setting| vec![setting.name.clone(), setting.value.clone()]);
             show(&all.json, &Table::list(&["SETTING", "VALUE"], rows.collect()), connection.format(), around)
         }
-        SettingCommand::Update(UpdateSetting { name, value }) => {
-            let path = format!("/settings/{}", name.name());
+        SettingCommand::Show(setting) => {
+            let found = connection.call(Method::GET, &setting.path(), None).await?;
+            show_one(&found, connection, around)
+        }
+        SettingCommand::Update(UpdateSetting { setting, value }) => {
             let body = json!({ "value": value.to_string() });
-            let changed: Answer<SettingReply> = connection.call(Method::PATCH, &path, Some(&body)).await?;
-            let SettingReply { name, value } = &changed.meaning;
-            let table = Table::facts([("Setting", Some(name.clone())), ("Value", Some(value.clone()))]);
-            show(&changed.json, &table, connection.format(), around)
+            let changed = connection.call(Method::PATCH, &setting.path(), Some(&body)).await?;
+            show_one(&changed, connection, around)
         }
     }
+}
+
+impl SettingArg {
+    fn path(&self) -> String {
+        format!("/settings/{}", self.name.name())
+    }
+}
+
+fn show_one(
+    setting: &Answer<SettingReply>,
+    connection: &Connection,
+    around: &mut Surroundings<'_>,
+) -> Result<(), Error> {
+    let SettingReply { name, value } = &setting.meaning;
+    let table = Table::facts([("Setting", Some(name.clone())), ("Value", Some(value.clone()))]);
+    show(&setting.json, &table, connection.format(), around)
 }
 
 fn setting(text: &str) -> Result<Setting, String> {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod clock;
+mod command_line;
 mod disk;
 mod flags;
 mod hardening;
