@@ -72,5 +72,6 @@ pub use merkle::{Hash, empty_root, leaf_hash, node_hash, verify_consistency, ver
 pub use node::{Node, Options};
 pub use read::{Filter, OutcomeFilter, Records, entry, read};
 pub use record::{Caller, MAX_RECORD_BYTES, Record, RecordError};
+pub use recover::parse_marker;
 pub use tiles::{TileError, TileKind, TileName, parse_bundle, parse_hashes};
 pub use verify::{Report, VerifyError, consistency_proof, inclusion_proof, root, verify};

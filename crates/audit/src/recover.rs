@@ -215,13 +215,17 @@ pub(crate) fn verifier_key(folder: &Path) -> Result<VerifierKey, Failure> {
 pub(crate) fn marker(folder: &Path) -> Result<(u64, u64), Failure> {
     let path = folder.join("settled");
     let Some(bytes) = read_small(&path, MAX_SMALL_BYTES).map_err(Failure::at(&path))? else { return Ok((0, 0)) };
-    let parsed = std::str::from_utf8(&bytes).ok().and_then(|text| {
-        let (size, stored) = text.strip_suffix('\n')?.split_once(' ')?;
-        let parsed = (size.parse().ok()?, stored.parse().ok()?);
-        let counted = parsed.0 < UNCOUNTABLE && parsed.1 < UNCOUNTABLE;
-        (counted && format!("{} {}\n", parsed.0, parsed.1) == text).then_some(parsed)
-    });
-    parsed.ok_or_else(|| Damage::File { path: "settled".into() }.into())
+    parse_marker(&bytes).ok_or_else(|| Damage::File { path: "settled".into() }.into())
+}
+
+/// Reads the file `settled`: how many records need no journal, and how many bytes their full tiles have.
+#[must_use]
+pub fn parse_marker(bytes: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (size, stored) = text.strip_suffix('\n')?.split_once(' ')?;
+    let parsed = (size.parse().ok()?, stored.parse().ok()?);
+    let counted = parsed.0 < UNCOUNTABLE && parsed.1 < UNCOUNTABLE;
+    (counted && format!("{} {}\n", parsed.0, parsed.1) == text).then_some(parsed)
 }
 
 /// The newest checkpoint of the two places where it may stand, and the length of the history up to its last whole note.

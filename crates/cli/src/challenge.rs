@@ -96,6 +96,15 @@ impl Challenge {
     }
 }
 
+/// See [`crate::fuzzing::answers`].
+pub(crate) fn fuzz(header: &str) {
+    for challenge in [Challenge::parse(header), Challenge::parse(&format!("Bearer {header}"))].into_iter().flatten() {
+        assert!(is_tenant(&challenge.tenant));
+        let pool = url_of(&challenge.resource);
+        let _ = (lies_inside(&pool, &challenge.authority), is_near(&pool, &challenge.authority));
+    }
+}
+
 /// Whether `pool`, its port included, lies below `resource`.
 fn lies_inside(pool: &Url, resource: &Url) -> bool {
     let (Some(host), Some(parent)) = (pool.domain(), resource.domain()) else { return false };

@@ -208,8 +208,11 @@ struct ConfigurationFile {
 
 impl ConfigurationFile {
     fn read(path: &Path) -> Result<Self, Error> {
-        let text = read_private(path)?;
-        toml::from_str(&text).map_err(|error| {
+        Self::parse(&read_private(path)?, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        toml::from_str(text).map_err(|error| {
             // The error's own text repeats the line, in which somebody may have written a secret.
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let rule = if error.message().starts_with("unknown field") {
@@ -230,7 +233,10 @@ struct EnvironmentFile(BTreeMap<String, String>);
 
 impl EnvironmentFile {
     fn read(path: &Path) -> Result<Self, Error> {
-        let text = read_private(path)?;
+        Self::parse(&read_private(path)?, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
         let pair = |(number, line): (usize, &str)| match line.split_once('=') {
             Some((name, value)) => Ok((name.to_owned(), unquoted(value))),
@@ -264,6 +270,17 @@ fn parse_authority(text: &str) -> Result<Url, Error> {
     url.ok_or_else(|| {
         Error::Configuration("an authority is https://host or https://host:port, without the tenant".to_owned())
     })
+}
+
+/// See [`crate::fuzzing::settings_files`].
+pub(crate) fn fuzz(text: &str) {
+    let path = Path::new("fuzz");
+    if let Err(error) = ConfigurationFile::parse(text, path) {
+        assert_eq!(error.line().lines().count(), 1);
+    }
+    let _ = EnvironmentFile::parse(text, path);
+    let _ = parse_authority(text);
+    let _ = is_tenant(text);
 }
 
 fn missing(what: &str, flag: &str, variable: &str, member: &str) -> Error {

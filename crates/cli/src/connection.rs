@@ -249,6 +249,19 @@ fn token_refusal(body: &[u8]) -> String {
     }
 }
 
+/// See [`crate::fuzzing::answers`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    challenge::fuzz(&text);
+    let _ = next_page(&Url::parse("https://dev.managedhsm.localhost:8443").expect("an address"), &text);
+    for refused in [refusal(500, bytes, Some(&text)), Error::Token { status: 400, message: token_refusal(bytes) }] {
+        assert!(!refused.line().contains(char::is_control), "a refusal is one line");
+    }
+    if let Some(token) = token_of(bytes) {
+        assert!(HeaderValue::from_str(token.expose()).is_ok());
+    }
+}
+
 async fn body_of(mut answer: Response, host: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mut bytes = Zeroizing::new(Vec::new());
     let failed = |source: reqwest::Error| Error::Network { host: host.to_owned(), source: source.without_url() };

@@ -408,6 +408,13 @@ fn writeln_json(out: &mut Vec<u8>, json: &Value) -> std::io::Result<()> {
 }
 
 /// The path of a key version, and of an operation on it.
+/// See [`crate::fuzzing::key_files`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = material::from_pem(bytes);
+    let _ = material::from_jwk(bytes);
+    material::fuzz_der(bytes);
+}
+
 fn path(key: &KeyRef, operation: &str) -> String {
     let segments = [Some(key.name.to_string()), key.version.map(|version| version.to_string())];
     let operation = Some(operation.to_owned()).filter(|operation| !operation.is_empty());

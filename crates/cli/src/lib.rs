@@ -37,6 +37,7 @@ mod challenge;
 mod configuration;
 mod connection;
 mod error;
+pub mod fuzzing;
 mod keys;
 mod rbac;
 mod settings;

@@ -6,6 +6,8 @@ use model::rotation::{ActionKind, LifetimeAction, Period, RotationPolicy, Trigge
 use model::{KeyName, KeyVersion, PrincipalId, UnixTime};
 use serde::{Deserialize, Serialize};
 
+use crate::founding::Properties;
+use crate::keys;
 use crate::rotation::StoredPolicy;
 use crate::view::Key;
 
@@ -260,6 +262,26 @@ pub(crate) struct LogRecord {
     pub(crate) node: String,
     /// How many durable records it had before the node's newest change: it never has fewer.
     pub(crate) size: u64,
+}
+
+/// See [`crate::fuzz`]: whatever is understood is written so that it is understood again.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Ok(record) = decode::<KeyRecord>(bytes)
+        && let Ok((key, _)) = keys::from_record(&record)
+    {
+        let again = encode(&KeyRecord::new(&key));
+        assert!(decode::<KeyRecord>(&again).is_ok_and(|again| again.facts().is_ok()));
+    }
+    if let Ok(role) = decode(bytes).and_then(RoleDefinitionRecord::role) {
+        assert_eq!(RoleDefinitionRecord::new(&role).role(), Ok(role));
+    }
+    if let Ok(assignment) = decode(bytes).and_then(|record: RoleAssignmentRecord| record.assignment()) {
+        assert_eq!(RoleAssignmentRecord::new(&assignment).assignment(), Ok(assignment));
+    }
+    let _ = decode(bytes).and_then(|record| Properties::from_record(&record));
+    let _ = decode::<SettingsRecord>(bytes);
+    let _ = decode::<OutboxRecord>(bytes);
+    let _ = decode::<LogRecord>(bytes);
 }
 
 /// Bytes as lower-case hexadecimal text.

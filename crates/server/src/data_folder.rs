@@ -135,11 +135,10 @@ fn contents(path: &Path) -> io::Result<Contents> {
         Err(error) => return Err(error),
     };
     match read_optional(&path.join(VERSION_FILE))? {
-        Some(version) if version == VERSION.as_bytes() => Ok(Contents::Ours),
-        Some(other) => {
-            let shown = String::from_utf8_lossy(&other[..other.len().min(40)]).trim().to_owned();
-            Ok(Contents::OtherVersion(shown))
-        }
+        Some(version) => Ok(match other_version(&version) {
+            None => Contents::Ours,
+            Some(other) => Contents::OtherVersion(other),
+        }),
         None => {
             for entry in entries {
                 // A lock alone is what a first start leaves that was killed.
@@ -150,6 +149,12 @@ fn contents(path: &Path) -> io::Result<Contents> {
             Ok(Contents::Nothing)
         }
     }
+}
+
+/// What a version file says, its beginning, if that is not what we write.
+pub(crate) fn other_version(file: &[u8]) -> Option<String> {
+    let shown = || String::from_utf8_lossy(&file[..file.len().min(40)]).trim().to_owned();
+    (file != VERSION.as_bytes()).then(shown)
 }
 
 fn lock(path: &Path) -> Result<File, DataFolderError> {

@@ -155,9 +155,7 @@ impl Hosts {
         if let Some(route) = self.routes.get(host) {
             return Some(route);
         }
-        let name = without_port(host);
-        let address = name.trim_start_matches('[').trim_end_matches(']');
-        let name = if address.parse::<IpAddr>().is_ok() { "localhost" } else { name };
+        let name = meant(host);
         self.routes.get(&at(name, self.port)["https://".len()..])
     }
 
@@ -245,6 +243,19 @@ fn healthy() -> Outbound {
 fn is_issuers(path: &str, tenant: Option<&str>) -> bool {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     ["common", "adfs"].into_iter().chain(tenant).any(|own| first.eq_ignore_ascii_case(own))
+}
+
+/// The name that a client means by its `Host`, without the port: an address is this machine's.
+fn meant(host: &str) -> &str {
+    let name = without_port(host);
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    if address.parse::<IpAddr>().is_ok() { "localhost" } else { name }
+}
+
+/// See [`crate::fuzzing::host`].
+pub(crate) fn fuzz(host: &str) {
+    let name = meant(host);
+    assert!(name == "localhost" || host.starts_with(name));
 }
 
 fn without_port(host: &str) -> &str {

@@ -249,6 +249,35 @@ impl Endpoint {
     }
 }
 
+/// See [`crate::fuzzing::token_request`].
+pub(crate) fn fuzz_request(bytes: &[u8]) {
+    let (header, form) = bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0));
+    let mut request = Request::new(Bytes::copy_from_slice(form.strip_prefix(b"\n").unwrap_or(form)));
+    let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+    request.headers_mut().insert(CONTENT_TYPE, form_type);
+    if let Ok(header) = HeaderValue::from_bytes(header)
+        && !header.is_empty()
+    {
+        request.headers_mut().insert(http::header::AUTHORIZATION, header);
+    }
+    match TokenRequest::parse(&request) {
+        Ok(asked) => assert!(asked.audience.bytes().all(|byte| byte.is_ascii_graphic())),
+        Err(refusal) => {
+            let answer = refusal.answer(request.headers(), IpAddr::from([127, 0, 0, 1]), UnixTime(0));
+            assert!(answer.status().is_client_error());
+        }
+    }
+}
+
+/// See [`crate::fuzzing::node_files`].
+pub(crate) fn fuzz_files(bytes: &[u8]) {
+    if let Some(accounts) = Accounts::parse(bytes) {
+        let written = accounts.to_json().expect("accounts are JSON");
+        assert!(Accounts::parse(&written).is_some(), "what was read is written so that it can be read");
+    }
+    let _ = SigningKey::from_pkcs8(bytes);
+}
+
 fn json_answer(status: StatusCode, body: &Value) -> Response<Bytes> {
     let mut answer = Response::new(Bytes::from(body.to_string()));
     *answer.status_mut() = status;

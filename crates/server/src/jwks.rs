@@ -198,5 +198,13 @@ impl Keeper {
     }
 }
 
+/// See [`crate::fuzzing::issuer_documents`].
+pub(crate) fn fuzz(document: &[u8]) {
+    let names = ["https://issuer.example/v2.0".to_owned()];
+    let _ = fetch::keys_address(document, &names);
+    let _ = KeySet::parse_jwks(document);
+    let _ = metadata_address(&String::from_utf8_lossy(document));
+}
+
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ pub mod data_plane;
 pub mod dev;
 pub mod edge;
 mod files;
+pub mod fuzzing;
 pub mod hosts;
 pub mod issuer;
 pub mod jwks;

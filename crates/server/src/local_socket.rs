@@ -36,6 +36,13 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Reads a request line.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Answer {
@@ -107,12 +114,12 @@ async fn converse(mut stream: UnixStream, handler: &Handler) -> io::Result<()> {
     }
     let mut line = String::new();
     tokio::io::BufReader::new((&mut stream).take(MAX_REQUEST)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str(&line) {
-        Ok(request) => match handler(request) {
+    let answer = match Request::parse(&line) {
+        Some(request) => match handler(request) {
             Ok(value) => Answer::Ok(value),
             Err(message) => Answer::Error(message),
         },
-        Err(_) => Answer::Error("the running server does not know this request".to_owned()),
+        None => Answer::Error("the running server does not know this request".to_owned()),
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');

@@ -138,3 +138,15 @@ pub fn server_config(certificate: Arc<Certificate>) -> Result<Arc<ServerConfig>,
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))
 }
+
+/// See [`crate::fuzzing::certificates`].
+pub(crate) fn fuzz(pem: &[u8]) {
+    if let Some(chain) = files::parse_certificates(pem) {
+        let _ = bundles::nearest_end(&chain);
+        if let Some(key) = files::parse_key(pem) {
+            let _ = Certificate::new(chain, key);
+        }
+    }
+    let _ = files::parse_key(pem);
+    let _ = expiry(pem);
+}

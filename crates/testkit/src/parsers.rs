@@ -4,6 +4,9 @@
 
 use std::sync::OnceLock;
 
+pub use cli::fuzzing::{answers as cli_answers, key_files as cli_key_files, settings_files as cli_settings_files};
+pub use server::fuzzing::{certificates, host, issuer_documents, node_files, owner_request, token_request};
+
 use audit::{Checkpoint, Origin, Record, VerifierKey};
 use bytes::Bytes;
 use crypto_module::{Engine, ImportKey, KeyFacts, KeyMaterial, Module, NodeKey, RsaMaterial, Software};
@@ -14,7 +17,7 @@ use model::{Attributes, Curve, KeyName, KeyOperations, KeyVersion, MlDsa, PoolNa
 /// Reads bytes, and says nothing about what it found.
 pub type Parser = fn(&[u8]);
 
-/// Each by the name of its fuzz target and of the folder of its corpus.
+/// Each by the name of its fuzz target and of the folder of its corpus. `fuzz/parsers.txt` says which code each reaches.
 pub const PARSERS: &[(&str, Parser)] = &[
     ("wire", wire),
     ("identity", identity),
@@ -27,7 +30,18 @@ pub const PARSERS: &[(&str, Parser)] = &[
     ("audit_notes", audit_notes),
     ("audit_key", audit_key),
     ("audit_segment", audit_segment),
+    ("audit_marker", audit_marker),
+    ("records", records),
     ("server_config", server_config),
+    ("host", host),
+    ("token_request", token_request),
+    ("issuer_documents", issuer_documents),
+    ("owner_request", owner_request),
+    ("certificates", certificates),
+    ("node_files", node_files),
+    ("cli_key_files", cli_key_files),
+    ("cli_settings_files", cli_settings_files),
+    ("cli_answers", cli_answers),
 ];
 
 /// Request lines, bodies and answers.
@@ -159,6 +173,18 @@ pub fn audit_segment(bytes: &[u8]) {
     let mut segment = bytes.to_vec();
     segment.resize(bytes.len().max(256 << 10), 0);
     let _ = audit::parse_segment(1, &segment);
+}
+
+/// The marker of how much of a log needs no journal.
+pub fn audit_marker(bytes: &[u8]) {
+    if let Some((size, stored)) = audit::parse_marker(bytes) {
+        assert_eq!(format!("{size} {stored}\n").as_bytes(), bytes);
+    }
+}
+
+/// What a pool stores, once its seal is open.
+pub fn records(bytes: &[u8]) {
+    pool::fuzz(bytes);
 }
 
 /// The configuration file.

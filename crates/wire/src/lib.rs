@@ -48,12 +48,15 @@ pub mod versions;
 /// Feeds foreign bytes to every parser of this crate and tells nothing about the outcome: what a fuzzer calls. It must
 /// return for all bytes.
 ///
-/// The first line is taken as a request line (method, path, query), everything also as each kind of body.
+/// The first line is taken as a request line (method, path, query; the method also as what a POST is to be instead),
+/// everything also as each kind of body.
 pub fn fuzz(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut words = text.lines().next().unwrap_or_default().splitn(3, ' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let _ = routes::parse(method, path, words.next(), None);
+    let query = words.next();
+    let _ = routes::parse(method, path, query, None);
+    let _ = routes::parse("POST", path, query, Some(method));
     let _ = routes::parse("GET", "/keys", Some(&text), None);
     let _ = urls::BaseUrl::parse(&text);
     let _ = urls::KeyUrl::parse(&text);

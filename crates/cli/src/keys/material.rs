@@ -116,6 +116,11 @@ fn ec(bytes: &[u8], curve: Option<&[u8]>) -> Option<Map<String, Value>> {
     Some(jwk)
 }
 
+/// The same without the armour of PEM.
+pub(super) fn fuzz_der(bytes: &[u8]) {
+    let _ = (pkcs8(bytes), rsa(bytes), ec(bytes, None));
+}
+
 fn kty(kty: &str) -> Map<String, Value> {
     [("kty".to_owned(), json!(kty))].into_iter().collect()
 }

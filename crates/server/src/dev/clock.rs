@@ -45,12 +45,7 @@ impl DevClock {
         let file = folder.join("clock");
         let ahead = match read_optional(&file)? {
             None => 0,
-            Some(bytes) => std::str::from_utf8(&bytes)
-                .ok()
-                .and_then(|text| text.trim().parse().ok())
-                .filter(|ahead| (0..=max_ahead_millis()).contains(ahead))
-                .ok_or(std::io::ErrorKind::InvalidData)
-                .map_err(std::io::Error::from)?,
+            Some(bytes) => parse(&bytes).ok_or(std::io::ErrorKind::InvalidData).map_err(std::io::Error::from)?,
         };
         Ok(Self { ahead: AtomicI64::new(ahead), file, moving: Mutex::new(()) })
     }
@@ -60,15 +55,8 @@ impl DevClock {
     /// # Errors
     /// [`ClockError`]; the clock stands as before then.
     pub fn advance(&self, by: &str) -> Result<(), ClockError> {
-        let span: Span = by.trim().parse().map_err(|_| ClockError::Span(by.to_owned()))?;
         let _alone = self.moving.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let now = Timestamp::from_millisecond(self.now_millis()).map_err(|_| ClockError::Range)?;
-        let then = now.to_zoned_datetime(TimeZone::UTC).checked_add(span).map_err(|_| ClockError::Range)?.timestamp();
-        let moved = then.as_millisecond() - now.as_millisecond();
-        let ahead = self.ahead.load(Ordering::Acquire).saturating_add(moved);
-        if moved <= 0 || ahead > max_ahead_millis() {
-            return Err(ClockError::Range);
-        }
+        let ahead = further(self.now_millis(), self.ahead.load(Ordering::Acquire), by)?;
         write_private(&self.file, format!("{ahead}\n").as_bytes())?;
         self.ahead.store(ahead, Ordering::Release);
         Ok(())
@@ -87,6 +75,25 @@ impl Clock for DevClock {
     fn now_millis(&self) -> i64 {
         Timestamp::now().as_millisecond().saturating_add(self.ahead.load(Ordering::Acquire))
     }
+}
+
+/// What the clock's file says.
+pub(crate) fn parse(file: &[u8]) -> Option<i64> {
+    let ahead = std::str::from_utf8(file).ok()?.trim().parse().ok()?;
+    (0..=max_ahead_millis()).contains(&ahead).then_some(ahead)
+}
+
+/// How far ahead the clock is after it has been moved on by `by` at `now`, when it was `ahead`; all in milliseconds.
+pub(crate) fn further(now: i64, ahead: i64, by: &str) -> Result<i64, ClockError> {
+    let span: Span = by.trim().parse().map_err(|_| ClockError::Span(by.to_owned()))?;
+    let now = Timestamp::from_millisecond(now).map_err(|_| ClockError::Range)?;
+    let then = now.to_zoned_datetime(TimeZone::UTC).checked_add(span).map_err(|_| ClockError::Range)?.timestamp();
+    let moved = then.as_millisecond() - now.as_millisecond();
+    let ahead = ahead.saturating_add(moved);
+    if moved <= 0 || ahead > max_ahead_millis() {
+        return Err(ClockError::Range);
+    }
+    Ok(ahead)
 }
 
 fn max_ahead_millis() -> i64 {

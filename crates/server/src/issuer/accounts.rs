@@ -182,7 +182,7 @@ impl Accounts {
         self.0.iter().find(|account| account.client_id == client_id)
     }
 
-    fn parse(json: &[u8]) -> Option<Self> {
+    pub(super) fn parse(json: &[u8]) -> Option<Self> {
         let file: AccountsFile = serde_json::from_slice(json).ok()?;
         let accounts: Option<Vec<Account>> = file.accounts.into_iter().map(StoredAccount::into_account).collect();
         let accounts = accounts?;
@@ -193,7 +193,7 @@ impl Accounts {
         (unique(Account::client_id) && unique(Account::object_id)).then_some(Self(accounts))
     }
 
-    fn to_json(&self) -> Option<Vec<u8>> {
+    pub(super) fn to_json(&self) -> Option<Vec<u8>> {
         let accounts = self.0.iter().map(StoredAccount::from_account).collect();
         serde_json::to_vec_pretty(&AccountsFile { accounts }).ok()
     }

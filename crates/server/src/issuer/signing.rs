@@ -41,7 +41,7 @@ impl SigningKey {
         Self::from_pkcs8(der.as_ref()).ok_or_else(failed)
     }
 
-    fn from_pkcs8(der: &[u8]) -> Option<Self> {
+    pub(super) fn from_pkcs8(der: &[u8]) -> Option<Self> {
         let key = RsaKeyPair::from_pkcs8(der).ok()?;
         if key.public_modulus_len() != KeySize::Rsa2048.len() {
             return None;

@@ -42,13 +42,18 @@ pub fn metadata_address(issuer: &str) -> Option<Url> {
 /// Fetches metadata and key set of the issuer that writes one of `names`.
 pub(super) async fn key_set(outgoing: &Outgoing, metadata: &Url, names: &[String]) -> Result<KeySet, FetchError> {
     let document = outgoing.get(metadata, MAX_METADATA_BYTES).await.map_err(FetchError::Metadata)?;
-    let document: Metadata = serde_json::from_slice(&document).map_err(|_| FetchError::Malformed)?;
+    let keys = keys_address(&document, names)?;
+    let keys = outgoing.get(&keys, MAX_JWKS_BYTES).await.map_err(FetchError::Keys)?;
+    Ok(KeySet::parse_jwks(&keys)?)
+}
+
+/// Where the metadata document says that the keys are, if it is that of an issuer that writes one of `names`.
+pub(super) fn keys_address(document: &[u8], names: &[String]) -> Result<Url, FetchError> {
+    let document: Metadata = serde_json::from_slice(document).map_err(|_| FetchError::Malformed)?;
     if !names.contains(&document.issuer) {
         return Err(FetchError::OtherIssuer);
     }
-    let keys = Url::parse(&document.jwks_uri).map_err(|_| FetchError::Malformed)?;
-    let keys = outgoing.get(&keys, MAX_JWKS_BYTES).await.map_err(FetchError::Keys)?;
-    Ok(KeySet::parse_jwks(&keys)?)
+    Url::parse(&document.jwks_uri).map_err(|_| FetchError::Malformed)
 }
 
 #[derive(Deserialize)]

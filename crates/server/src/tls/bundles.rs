@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use model::UnixTime;
 use rustls::pki_types::CertificateDer;
 
 use super::files::read_certificates;
@@ -64,17 +65,21 @@ fn read(files: &[PathBuf]) -> Result<(Vec<CertificateDer<'static>>, Vec<Expiry>)
     for path in files {
         let content = || CertificateError::Content { path: path.clone(), expected: "certificate" };
         let found = read_certificates(path)?;
-        let ends: Option<Vec<_>> = found.iter().map(|der| expiry(der)).collect();
-        let at = ends.and_then(|ends| ends.into_iter().min()).ok_or_else(content)?;
+        let at = nearest_end(&found).ok_or_else(content)?;
         expiries.push(Expiry { file: path.clone(), at });
         roots.extend(found);
     }
     Ok((roots, expiries))
 }
 
+/// The nearest end of validity; `None` if one of them is no certificate.
+pub(super) fn nearest_end(certificates: &[CertificateDer<'_>]) -> Option<UnixTime> {
+    certificates.iter().map(|der| expiry(der)).collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
 #[cfg(test)]
 mod tests {
-    use model::{Days, UnixTime};
+    use model::Days;
 
     use super::*;
     use crate::tls::{DevelopmentCertificates, Named};

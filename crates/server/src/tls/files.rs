@@ -38,8 +38,8 @@ impl CertificateFiles {
 
     fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CertificateError> {
         let chain = read_certificates(&self.certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)
-            .map_err(|_| CertificateError::Content { path: self.key.clone(), expected: "private key" })?;
+        let key = parse_key(&read(&self.key)?)
+            .ok_or_else(|| CertificateError::Content { path: self.key.clone(), expected: "private key" })?;
         Ok((chain, key))
     }
 }
@@ -47,9 +47,18 @@ impl CertificateFiles {
 /// The certificates in a PEM file, at least one.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let content = || CertificateError::Content { path: path.to_owned(), expected: "certificate" };
-    let found: Vec<_> =
-        CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().map_err(|_| content())?;
-    if found.is_empty() { Err(content()) } else { Ok(found) }
+    parse_certificates(&read(path)?).ok_or_else(content)
+}
+
+/// The certificates in a PEM text, at least one.
+pub(super) fn parse_certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
+    (!found.is_empty()).then_some(found)
+}
+
+/// The private key in a PEM text.
+pub(super) fn parse_key(pem: &[u8]) -> Option<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(pem).ok()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
