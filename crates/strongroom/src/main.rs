@@ -3,6 +3,7 @@
 
 mod arguments;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -46,7 +47,7 @@ fn run_dev(dev: &DevArguments, matches: Option<&clap::ArgMatches>) -> anyhow::Re
 fn run_serve(serve: &ServeArguments) -> anyhow::Result<ExitCode> {
     match &serve.config {
         Some(config) if !serve.print_config => runtime()?.block_on(server::serve::serve(config))?,
-        _ => print!("{}", server::config::print_config()),
+        _ => print(server::config::print_config())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -70,8 +71,19 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
 }
 
 fn print_json(value: &Value) -> anyhow::Result<ExitCode> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    print(&(serde_json::to_string_pretty(value)? + "\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to standard output. Whoever has read enough of it may go away.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// One worker thread per core.

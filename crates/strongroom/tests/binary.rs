@@ -151,6 +151,22 @@ fn serve_prints_a_configuration_and_refuses_unknown_settings() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is_one_line() {
+    let print = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+        command.args(["serve", "--print-config"]);
+        command
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = print().stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = print().stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert!(refusal(&output).contains("cannot write to standard output"));
+}
+
+#[test]
 fn serve_runs_from_files_and_stops_when_asked() {
     let folder = tempfile::tempdir().unwrap();
     // The certificates of a development node serve as well as any.
