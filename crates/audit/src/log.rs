@@ -39,7 +39,7 @@ pub struct Announcement(Arc<Shared>);
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        self.0.announced.remove();
+        self.0.over();
     }
 }
 

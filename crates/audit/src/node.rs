@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::checkpoint::{Origin, Signer, VerifierKey};
 use crate::disk::{Disk, LocalDisk, create_file, create_folder};
 use crate::error::{AppendError, OpenError};
-use crate::gather::{Announced, Pace};
+use crate::gather::{self, Announced, Pace};
 use crate::journal::{Batch, Frame, JournalKey, LogKey, Replay, Writer};
 use crate::log::{Class, Log, LogState};
 use crate::settle::{self, Request};
@@ -377,6 +377,15 @@ impl Shared {
         }
     }
 
+    /// A request is over whose record was announced.
+    pub(crate) fn over(&self) {
+        if self.announced.remove() {
+            // Under the lock the journal either waits already or has not looked yet.
+            drop(self.queue());
+            self.queued.notify_one();
+        }
+    }
+
     fn hurry(&self) {
         self.requests().urgent = true;
         self.requested.notify_one();
@@ -411,9 +420,10 @@ impl Shared {
         let end = queue.bytes.len();
         queue.items.push(item(start..end));
         let present = queue.items.len();
+        self.announced.came(present);
         drop(queue);
         // The journal waits for the first record, and then for the last that is announced.
-        if present == 1 || !self.announced.more_than(present) {
+        if present == 1 || self.announced.beside(present) == 0 {
             self.queued.notify_one();
         }
         Ok(())
@@ -428,14 +438,18 @@ impl Shared {
         if queue.items.is_empty() {
             return None;
         }
-        let deadline = pace.deadline(Instant::now());
-        while !queue.closed && self.announced.more_than(queue.items.len()) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+        let begun = Instant::now();
+        while !queue.closed {
+            let present = queue.items.len();
+            self.announced.wait_with(present);
+            let awaited = self.announced.beside(present);
+            let left = pace.deadline(begun, awaited).saturating_duration_since(Instant::now());
+            if awaited == 0 || left.is_zero() {
                 break;
             }
             queue = self.queued.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        self.announced.wait_with(0);
         Some(queue)
     }
 
@@ -498,6 +512,7 @@ fn run_journal(shared: &Shared, writer: Writer) {
         next: HashMap::new(),
         ids: HashMap::new(),
     };
+    gather::lower_priority();
     let (mut items, mut bytes) = (Vec::new(), Vec::new());
     let mut pace = Pace::default();
     loop {

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::checkpoint::{Checkpoint, extension_lines, split_notes};
 use crate::disk::{open_or_create_file, replace, sync_folder};
 use crate::error::CheckpointError;
+use crate::gather;
 use crate::journal;
 use crate::log::LogState;
 use crate::merkle::{Hash, sha256};
@@ -249,6 +250,7 @@ pub(crate) fn checkpoint(shared: &Shared, log: &LogState, settle: bool) -> Resul
 
 /// Works until the node closes, and settles everything then.
 pub(crate) fn run(shared: &Shared) {
+    gather::lower_priority();
     let interval = shared.options.checkpoint_interval;
     let mut due = Instant::now() + interval;
     loop {
