@@ -144,10 +144,24 @@ impl KeyVersion {
     /// # Errors
     /// [`NameError::Version`] for anything else.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(NameError::Version) };
+        let mut version = [0; 16];
+        if pairs.len() != version.len() {
             return Err(NameError::Version);
         }
-        u128::from_str_radix(text, 16).map(|n| Self(n.to_be_bytes())).map_err(|_| NameError::Version)
+        for (byte, [high, low]) in version.iter_mut().zip(pairs) {
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
+        }
+        Ok(Self(version))
+    }
+}
+
+fn nibble(digit: u8) -> Result<u8, NameError> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        b'A'..=b'F' => Ok(digit - b'A' + 10),
+        _ => Err(NameError::Version),
     }
 }
 

@@ -539,33 +539,34 @@ impl<'a> Path<'a> {
     }
 
     fn matched(&self, row: &'static Row, versions: Versions) -> Option<Found<'_>> {
-        let mut found = Found { scope: &self.scope, ..Found::default() };
-        let mut segments = self.segments.iter().map(AsRef::as_ref).peekable();
         // A version may be absent; then the row is one longer than the path.
         let has_version = self.segments.len() == row.path.len();
-        for part in row.path {
+        let parts = || row.path.iter().filter(|part| has_version || !matches!(part, Part::Version));
+        let is_role = matches!(row.path.first(), Some(Part::Word("providers")));
+        // The fixed words first: they tell most rows apart at no cost.
+        let mut words = parts().zip(&self.segments);
+        let alike = words.all(|(part, segment)| match part {
+            Part::Word(word) => segment.eq_ignore_ascii_case(word),
+            _ => true,
+        });
+        if !alike || is_role != self.has_scope || parts().count() != self.segments.len() {
+            return None;
+        }
+        let mut found = Found { scope: &self.scope, ..Found::default() };
+        for (part, segment) in parts().zip(&self.segments) {
             match part {
-                Part::Version if !has_version => {}
-                Part::Version => {
-                    let text = segments.next()?;
-                    match (KeyVersion::parse(text), versions) {
-                        (Ok(version), _) => found.version = Some(version),
-                        (Err(_), Versions::Any) => {}
-                        (Err(_), Versions::Legal) => return None,
-                    }
-                }
-                Part::Word(word) => {
-                    if !segments.next()?.eq_ignore_ascii_case(word) {
-                        return None;
-                    }
-                }
-                Part::Name => found.name = segments.next()?,
-                Part::Guid => found.guid = segments.next()?,
-                Part::Setting => found.setting = segments.next()?,
+                Part::Version => match (KeyVersion::parse(segment), versions) {
+                    (Ok(version), _) => found.version = Some(version),
+                    (Err(_), Versions::Any) => {}
+                    (Err(_), Versions::Legal) => return None,
+                },
+                Part::Word(_) => {}
+                Part::Name => found.name = segment,
+                Part::Guid => found.guid = segment,
+                Part::Setting => found.setting = segment,
             }
         }
-        let is_role = matches!(row.path.first(), Some(Part::Word("providers")));
-        (segments.next().is_none() && is_role == self.has_scope).then_some(found)
+        Some(found)
     }
 }
 
