@@ -10,7 +10,7 @@ mod settings;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use audit::{Class, Decision, FailedTokens, Record, Summary};
@@ -132,9 +132,9 @@ impl DataPlane {
             Ok(answer) => reply.success(answer),
             Err(failure) => reply.failure(&failure),
         };
-        answer.headers_mut().insert(headers::KEYVAULT_REGION, self.region.clone());
+        answer.headers_mut().insert(KEYVAULT_REGION.clone(), self.region.clone());
         if let Ok(network) = HeaderValue::from_str(&headers::network(reply.source)) {
-            answer.headers_mut().insert(headers::KEYVAULT_NETWORK, network);
+            answer.headers_mut().insert(KEYVAULT_NETWORK.clone(), network);
         }
         reply.with_echo(echo, answer)
     }
@@ -240,9 +240,9 @@ impl DataPlane {
         caller: Arc<Caller>,
         id: Uuid,
     ) -> Result<Request<'_>, Failure> {
-        let method_override = headers::METHOD_OVERRIDES
+        let method_override = METHOD_OVERRIDES
             .iter()
-            .find_map(|name| request.headers.get(*name))
+            .find_map(|name| request.headers.get(name))
             // Unreadable is another method, not none.
             .map(|value| value.to_str().unwrap_or("\u{fffd}"));
         let call = Call {
@@ -270,7 +270,19 @@ impl DataPlane {
     }
 }
 
+// Names that every request is asked for or every answer carries, read once.
 static CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static(headers::CLIENT_REQUEST_ID);
+static RETURN_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static(headers::RETURN_CLIENT_REQUEST_ID);
+static KEYVAULT_REGION: HeaderName = HeaderName::from_static(headers::KEYVAULT_REGION);
+static KEYVAULT_NETWORK: HeaderName = HeaderName::from_static(headers::KEYVAULT_NETWORK);
+static SERVER_LATENCY: HeaderName = HeaderName::from_static(headers::SERVER_LATENCY);
+static REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
+static METHOD_OVERRIDES: LazyLock<Vec<HeaderName>> =
+    LazyLock::new(|| headers::METHOD_OVERRIDES.iter().map(|name| HeaderName::from_static(name)).collect());
+static ALWAYS: LazyLock<Vec<(HeaderName, HeaderValue)>> = LazyLock::new(|| {
+    let field = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    headers::ALWAYS.iter().copied().map(field).collect()
+});
 
 /// Whether a request changes state, by its method and path alone: then it must run to its end.
 ///
@@ -304,8 +316,8 @@ async fn dispatch(request: Request<'_>) -> Result<Answer, Failure> {
         | C::ListRoleAssignments { .. }
         | C::GetRoleAssignment(..)
         | C::PutRoleAssignment(..)
-        | C::DeleteRoleAssignment(..) => rbac::answer(request).await,
-        C::ListSettings | C::GetSetting(_) | C::UpdateSetting(_) => settings::answer(request).await,
+        | C::DeleteRoleAssignment(..) => Box::pin(rbac::answer(request)).await,
+        C::ListSettings | C::GetSetting(_) | C::UpdateSetting(_) => Box::pin(settings::answer(request)).await,
         _ => keys::answer(request).await,
     }
 }
@@ -377,14 +389,12 @@ impl Reply {
         *answer.status_mut() = status;
         let map = answer.headers_mut();
         map.reserve(16);
-        for (name, value) in headers::ALWAYS {
-            map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
+        map.extend(ALWAYS.iter().cloned());
         let millis = u64::try_from(self.received.elapsed().as_millis()).unwrap_or(u64::MAX);
-        map.insert(headers::SERVER_LATENCY, HeaderValue::from(millis));
+        map.insert(SERVER_LATENCY.clone(), HeaderValue::from(millis));
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         if let Ok(id) = HeaderValue::from_str(self.id.hyphenated().encode_lower(&mut text)) {
-            map.insert(headers::REQUEST_ID, id);
+            map.insert(REQUEST_ID.clone(), id);
         }
         if self.method == Method::GET {
             map.insert(headers::BUILD_VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
@@ -405,7 +415,7 @@ impl Reply {
 }
 
 fn echo(map: &HeaderMap) -> Option<HeaderValue> {
-    let wanted = map.get(headers::RETURN_CLIENT_REQUEST_ID)?.to_str().ok()?.eq_ignore_ascii_case("true");
+    let wanted = map.get(&RETURN_CLIENT_REQUEST_ID)?.to_str().ok()?.eq_ignore_ascii_case("true");
     map.get(&CLIENT_REQUEST_ID).filter(|id| wanted && id.len() <= LONGEST_ECHO).cloned()
 }
 
