@@ -26,11 +26,11 @@ struct State {
     closed: bool,
 }
 
-/// What a thread does when its queue is empty; tells whether it did anything.
 /// Of the thread that generates keys: beside a thread that never rests it gets about a seventh of a core, so that keys are
 /// made at all on a node that signs all day, and signing hardly feels it.
 const NICENESS: i32 = 8;
 
+/// What a thread does when its queue is empty; tells whether it did anything.
 pub(crate) type IdleWork = Box<dyn Fn() -> bool + Send>;
 
 impl Workers {
