@@ -1,8 +1,9 @@
 //! The head of a pool: one number that stands for everything stored; see `SPEC.md`, section 5.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::hmac;
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
@@ -33,6 +34,67 @@ impl Element {
 impl fmt::Debug for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Element(..)")
+    }
+}
+
+/// The elements of all stored values by their paths. There may be very many, so of each path a digest is kept, which
+/// begins with what nobody else knows: no two paths can be chosen that fall together.
+pub struct Elements {
+    salt: [u8; 16],
+    by_path: HashMap<[u8; 16], Element>,
+}
+
+impl Elements {
+    /// None yet.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] without randomness.
+    pub fn new() -> Result<Self, Error> {
+        let mut salt = [0; 16];
+        seal::random(&mut salt)?;
+        Ok(Self { salt, by_path: HashMap::new() })
+    }
+
+    /// The element of what is stored at `path`.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<Element> {
+        self.by_path.get(&self.place(path)).copied()
+    }
+
+    /// Another value is stored at `path`.
+    pub fn insert(&mut self, path: &str, element: Element) {
+        self.by_path.insert(self.place(path), element);
+    }
+
+    /// Nothing is stored at `path` any more.
+    pub fn remove(&mut self, path: &str) {
+        self.by_path.remove(&self.place(path));
+    }
+
+    /// All of them, in no order.
+    pub fn all(&self) -> impl Iterator<Item = Element> {
+        self.by_path.values().copied()
+    }
+
+    /// Whether nothing is stored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_path.is_empty()
+    }
+
+    fn place(&self, path: &str) -> [u8; 16] {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.salt);
+        context.update(path.as_bytes());
+        let mut place = [0; 16];
+        place.copy_from_slice(&context.finish().as_ref()[..16]);
+        place
+    }
+}
+
+impl fmt::Debug for Elements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elements").field("stored", &self.by_path.len()).finish_non_exhaustive()
     }
 }
 
@@ -133,6 +195,21 @@ mod tests {
 
     fn masters() -> Masters {
         Masters::derive(&[9; 32]).unwrap()
+    }
+
+    #[test]
+    fn elements_are_found_by_their_paths_and_none_by_another_salt() {
+        let element = |value: &[u8]| Element::of(&masters(), "a", value);
+        let bytes = |element: Element| element.0.to_bytes();
+        let mut elements = Elements::new().unwrap();
+        elements.insert("a", element(b"1"));
+        elements.insert("a", element(b"2"));
+        assert_eq!(elements.get("a").map(bytes), Some(bytes(element(b"2"))));
+        assert!(elements.get("b").is_none());
+        assert_eq!(elements.all().count(), 1);
+        assert_ne!(elements.place("a"), Elements::new().unwrap().place("a"));
+        elements.remove("a");
+        assert!(elements.is_empty());
     }
 
     proptest! {

@@ -76,7 +76,7 @@ mod workers;
 
 pub use engine::{Engine, Options};
 pub use error::Error;
-pub use head::{Element, Head};
+pub use head::{Element, Elements, Head};
 pub use hierarchy::NodeKey;
 pub use keys::{KeyMaterial, PublicKey, RsaFactors, RsaMaterial, verify_with_public};
 pub use lock::{HardeningReport, harden_process};

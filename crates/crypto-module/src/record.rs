@@ -48,7 +48,7 @@ pub struct KeyFacts {
     /// The owner's tags.
     pub tags: Tags,
     /// The release policy, if it has one; only an exportable key can.
-    pub release_policy: Option<ReleasePolicyRecord>,
+    pub release_policy: Option<Box<ReleasePolicyRecord>>,
 }
 
 /// A key version in the pool's memory: authenticated, and still sealed. Made only by this crate; cheap to clone.
@@ -59,7 +59,8 @@ struct Inner {
     /// Which root sealed it.
     identity: [u8; KEY],
     path: Box<str>,
-    key_path: Box<str>,
+    /// How much of the path is its key's.
+    key_path_len: usize,
     sealing_key: Bytes,
     header: Header,
     /// Length of the header inside the blob.
@@ -67,7 +68,7 @@ struct Inner {
     facts: KeyFacts,
     sequence: u64,
     value: Bytes,
-    blob: Bytes,
+    blob_len: usize,
     blob_digest: [u8; 32],
     /// Whether the version is gone; one for all its forms.
     forgotten: Arc<AtomicBool>,
@@ -147,26 +148,26 @@ impl SealedKey {
         facts: KeyFacts,
     ) -> Result<Self, Error> {
         check(&facts, header.exportable)?;
+        let key_path_len = place.key_path_len().ok_or(Error::InvalidInput { what: "a version lies below its key" })?;
         let sealing_key = place.open_sealing_key(masters)?;
         let mut blob = header.encode()?;
         let header_len = blob.len();
         let bindings = [place.path.as_bytes(), place.key_path.as_bytes(), &blob];
         let sealed = seal::seal(&sealing_key, Purpose::KeyMaterial, &bindings, material.expose())?;
         blob.extend_from_slice(&sealed);
-        let blob_digest = sha256(&blob);
+        let (blob_len, blob_digest) = (blob.len(), sha256(&blob));
         let value = sealed_value(masters, place, &blob, &blob_digest, 1, &facts)?;
-        let blob = value.slice(PREFIX..PREFIX + blob.len());
         Ok(Self(Arc::new(Inner {
             identity: *masters.get(Master::Identity),
             path: place.path.into(),
-            key_path: place.key_path.into(),
+            key_path_len,
             sealing_key: place.sealing_key.clone(),
             header,
             header_len,
             facts,
             sequence: 1,
             value,
-            blob,
+            blob_len,
             blob_digest,
             forgotten: Arc::default(),
         })))
@@ -178,28 +179,29 @@ impl SealedKey {
         reader.version()?;
         let blob_len = reader.long()?.len();
         let record = reader.rest();
-        let blob = value.slice(PREFIX..PREFIX + blob_len);
-        let blob_digest = sha256(&blob);
+        let key_path_len = place.key_path_len().ok_or(Error::Tampered)?;
+        let blob = &value[PREFIX..PREFIX + blob_len];
+        let blob_digest = sha256(blob);
 
         let sealing_digest = sha256(place.sealing_key);
         let bindings = record_bindings(place, &blob_digest, &sealing_digest);
         let opened = seal::open(masters.get(Master::KeyRecord), Purpose::KeyRecord, &bindings, record)?;
         let (sequence, facts) = decode_facts(&opened)?;
-        let mut reader = Reader::new(&blob);
+        let mut reader = Reader::new(blob);
         let header = Header::decode(&mut reader)?;
         let header_len = blob.len() - reader.rest().len();
         check(&facts, header.exportable).map_err(|_| Error::Tampered)?;
         Ok(Self(Arc::new(Inner {
             identity: *masters.get(Master::Identity),
             path: place.path.into(),
-            key_path: place.key_path.into(),
+            key_path_len,
             sealing_key: place.sealing_key.clone(),
             header,
             header_len,
             facts,
             sequence,
             value,
-            blob,
+            blob_len,
             blob_digest,
             forgotten: Arc::default(),
         })))
@@ -218,20 +220,18 @@ impl SealedKey {
         }
         check(&facts, old.header.exportable)?;
         let sequence = old.sequence.checked_add(1).ok_or(Error::Tampered)?;
-        let place = Place { path: &old.path, key_path: &old.key_path, sealing_key: &old.sealing_key };
-        let value = sealed_value(masters, &place, &old.blob, &old.blob_digest, sequence, &facts)?;
-        let blob = value.slice(PREFIX..PREFIX + old.blob.len());
+        let value = sealed_value(masters, &old.place(), old.blob(), &old.blob_digest, sequence, &facts)?;
         Ok(Self(Arc::new(Inner {
             identity: old.identity,
             path: old.path.clone(),
-            key_path: old.key_path.clone(),
+            key_path_len: old.key_path_len,
             sealing_key: old.sealing_key.clone(),
             header: old.header.clone(),
             header_len: old.header_len,
             facts,
             sequence,
             value,
-            blob,
+            blob_len: old.blob_len,
             blob_digest: old.blob_digest,
             forgotten: old.forgotten.clone(),
         })))
@@ -241,10 +241,10 @@ impl SealedKey {
     pub(crate) fn open_material(&self, masters: &Masters) -> Result<SecretBytes, Error> {
         self.belongs_to(masters)?;
         let inner = &self.0;
-        let place = Place { path: &inner.path, key_path: &inner.key_path, sealing_key: &inner.sealing_key };
+        let place = inner.place();
         let sealing_key = place.open_sealing_key(masters)?;
-        let (header, sealed) = inner.blob.split_at(inner.header_len);
-        let bindings = [inner.path.as_bytes(), inner.key_path.as_bytes(), header];
+        let (header, sealed) = inner.blob().split_at(inner.header_len);
+        let bindings = [place.path.as_bytes(), place.key_path.as_bytes(), header];
         let material = seal::open(&sealing_key, Purpose::KeyMaterial, &bindings, sealed)?;
         Ok(SecretBytes::copy_of(&material))
     }
@@ -269,6 +269,16 @@ impl SealedKey {
     }
 }
 
+impl Inner {
+    fn place(&self) -> Place<'_> {
+        Place { path: &self.path, key_path: &self.path[..self.key_path_len], sealing_key: &self.sealing_key }
+    }
+
+    fn blob(&self) -> &[u8] {
+        &self.value[PREFIX..PREFIX + self.blob_len]
+    }
+}
+
 impl fmt::Debug for SealedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedKey")
@@ -288,6 +298,11 @@ pub(crate) fn new_sealing_key(masters: &Masters, key_path: &str) -> Result<Bytes
 }
 
 impl Place<'_> {
+    /// How much of the path is its key's; `None` if the version does not lie below its key.
+    fn key_path_len(&self) -> Option<usize> {
+        self.path.strip_prefix(self.key_path)?.starts_with('/').then_some(self.key_path.len())
+    }
+
     /// Refuses what sealing would refuse, before a key is made in vain.
     pub(crate) fn check(&self, masters: &Masters, facts: &KeyFacts, exportable: bool) -> Result<(), Error> {
         check(facts, exportable)?;
@@ -494,7 +509,7 @@ fn decode_facts(bytes: &[u8]) -> Result<(u64, KeyFacts), Error> {
 
     let release_policy = if flags & POLICY != 0 {
         let data = Bytes::copy_from_slice(reader.long()?);
-        Some(ReleasePolicyRecord { data, immutable: flags & IMMUTABLE != 0 })
+        Some(Box::new(ReleasePolicyRecord { data, immutable: flags & IMMUTABLE != 0 }))
     } else {
         None
     };

@@ -408,7 +408,7 @@ impl Source {
                 let (latest, policy) = {
                     let state = permit.state();
                     let key = state.live(&attempt.name)?;
-                    (key.version(None)?.1, key.rotation.clone())
+                    (key.version(None)?.1, key.rotation.as_deref().cloned())
                 };
                 let facts = rotated(latest.facts(), policy.as_ref(), permit.now())?;
                 let sealed = attempt.generate(permit, latest.kind(), exponent_of(latest.public()), facts).await?;
@@ -429,7 +429,9 @@ impl Made {
     fn is_of(&self, key: &Key) -> Result<bool, Error> {
         let Some((version, policy)) = &self.of else { return Ok(true) };
         let (_, latest) = key.version(None)?;
-        Ok(latest.path() == version.path() && latest.sequence() == version.sequence() && key.rotation == *policy)
+        Ok(latest.path() == version.path()
+            && latest.sequence() == version.sequence()
+            && key.rotation.as_deref() == policy.as_ref())
     }
 }
 
@@ -584,7 +586,7 @@ pub(crate) fn from_record(record: &KeyRecord) -> Result<(Key, Vec<KeyVersion>), 
         versions: Vec::new(),
         deleted: facts.deleted,
         going: facts.going,
-        rotation: facts.rotation,
+        rotation: facts.rotation.map(Box::new),
     };
     Ok((key, facts.versions))
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use audit::Record;
-use crypto_module::{Head, Module};
-use model::PoolName;
+use crypto_module::{Elements, Head, Module, SealedKey};
 use model::rbac::Access;
 use model::settings::Settings;
+use model::{KeyName, KeyVersion, PoolName};
 use store::{Entry, ReadError, Store};
 
 use crate::clock::Clock;
@@ -65,6 +65,9 @@ pub enum OpenError {
     /// The store cannot be read.
     #[error("the store cannot be read")]
     Store(#[from] ReadError),
+    /// The module has no randomness.
+    #[error("the cryptographic module is not available")]
+    Module,
     /// A stored value was changed, moved or replaced outside the program.
     #[error("the value at {path} is not the one that was written there")]
     Tampered {
@@ -109,11 +112,11 @@ impl Pool {
     /// [`OpenError`]; the first thing that is wrong.
     pub async fn open(parts: Parts) -> Result<Self, OpenError> {
         let paths = Paths::new(&parts.name);
-        let loaded = Loading::new(paths.clone(), parts.module.clone()).read(&*parts.store).await?;
+        let loaded = Loading::new(paths.clone(), parts.module.clone())?.read(&*parts.store).await?;
         let lost = loaded.lost_log(&parts.node, parts.log.size());
         let missing = if loaded.elements.is_empty() { OpenError::Absent } else { OpenError::HeadMismatch };
         let (head, head_revision) = loaded.head.ok_or(missing)?;
-        if !head.matches(loaded.elements.values().copied()) {
+        if !head.matches(loaded.elements.all()) {
             return Err(OpenError::HeadMismatch);
         }
         let seen = remembered_head(&parts.log);
@@ -206,6 +209,14 @@ fn remembered_head(log: &audit::Log) -> u64 {
     signed.unwrap_or(0).max(log.newest_change())
 }
 
+/// Versions that a key's record names and that have not all been read.
+struct Awaited {
+    /// Those that can be used, oldest first.
+    order: Vec<KeyVersion>,
+    /// How many are missing, those included that are going for ever.
+    left: usize,
+}
+
 /// A pool half read.
 struct Loading {
     paths: Paths,
@@ -213,10 +224,10 @@ struct Loading {
     head: Option<(Head, store::Revision)>,
     properties: Option<Properties>,
     settings: Settings,
-    elements: HashMap<store::Path, crypto_module::Element>,
-    keys: BTreeMap<model::KeyName, Arc<Key>>,
-    /// The versions that each name's record lists, oldest first.
-    listed: Vec<(model::KeyName, Vec<model::KeyVersion>)>,
+    elements: Elements,
+    keys: BTreeMap<KeyName, Arc<Key>>,
+    /// Of each key whose versions have not all been read, by its name.
+    awaited: HashMap<KeyName, Awaited>,
     roles: Vec<model::rbac::RoleDefinition>,
     assignments: Vec<model::rbac::RoleAssignment>,
     outbox: Vec<Waiting>,
@@ -224,21 +235,22 @@ struct Loading {
 }
 
 impl Loading {
-    fn new(paths: Paths, module: Arc<dyn Module>) -> Self {
-        Self {
+    fn new(paths: Paths, module: Arc<dyn Module>) -> Result<Self, OpenError> {
+        let elements = Elements::new().map_err(|_| OpenError::Module)?;
+        Ok(Self {
             paths,
             module,
             head: None,
             properties: None,
             settings: Settings::default(),
-            elements: HashMap::new(),
+            elements,
             keys: BTreeMap::new(),
-            listed: Vec::new(),
+            awaited: HashMap::new(),
             roles: Vec::new(),
             assignments: Vec::new(),
             outbox: Vec::new(),
             logs: Vec::new(),
-        }
+        })
     }
 
     /// Why the log of `node`, which has `found` records, cannot be the one that the store remembers.
@@ -251,9 +263,6 @@ impl Loading {
     }
 
     async fn read(mut self, store: &dyn Store) -> Result<Self, OpenError> {
-        // Names first, versions after: `keys/a` and `keys/a/<version>` are not neighbours in path order, since
-        // `keys/a-b` lies between them.
-        let mut versions = Vec::new();
         let mut after = None;
         loop {
             let page = store.list(&self.paths.all(), after.as_ref(), PAGE).await?;
@@ -261,10 +270,7 @@ impl Loading {
             for entry in page.entries {
                 match self.paths.kind(&entry.path) {
                     None => return Err(OpenError::OtherVersion { path: entry.path.as_str().to_owned() }),
-                    Some(Kind::KeyVersion(_)) => {
-                        self.note(&entry);
-                        versions.push(entry);
-                    }
+                    Some(Kind::KeyVersion(name, version)) => self.take_version(&name, version, entry)?,
                     Some(kind) => self.take(kind, &entry)?,
                 }
             }
@@ -272,26 +278,26 @@ impl Loading {
                 break;
             }
         }
-        self.take_versions(versions)?;
-        Ok(self)
+        if self.awaited.is_empty() { Ok(self) } else { Err(OpenError::HeadMismatch) }
     }
 
     fn note(&mut self, entry: &Entry) {
         let element = self.module.element(entry.path.as_str(), &entry.value);
-        self.elements.insert(entry.path.clone(), element);
+        self.elements.insert(entry.path.as_str(), element);
     }
 
     fn take(&mut self, kind: Kind, entry: &Entry) -> Result<(), OpenError> {
         match kind {
             Kind::Root => return Ok(()),
             Kind::Head => {
-                let head = self.module.open_head(&entry.value).map_err(|_| tampered(entry))?;
+                let head = self.module.open_head(&entry.value).map_err(|_| tampered(&entry.path))?;
                 self.head = Some((head, entry.revision));
                 return Ok(());
             }
             _ => self.note(entry),
         }
-        let (_, value) = self.module.open_value(entry.path.as_str(), &entry.value).map_err(|_| tampered(entry))?;
+        let (_, value) =
+            self.module.open_value(entry.path.as_str(), &entry.value).map_err(|_| tampered(&entry.path))?;
         let other_version = |_: Unreadable| OpenError::OtherVersion { path: entry.path.as_str().to_owned() };
         match kind {
             Kind::Properties => {
@@ -306,8 +312,12 @@ impl Loading {
             }
             Kind::Key => {
                 let record: KeyRecord = decode(&value).map_err(other_version)?;
-                let (key, versions) = keys::from_record(&record).map_err(other_version)?;
-                self.listed.push((key.name.clone(), versions));
+                let (mut key, order) = keys::from_record(&record).map_err(other_version)?;
+                key.versions.reserve_exact(order.len());
+                let left = order.len() + key.going.len();
+                if left > 0 {
+                    self.awaited.insert(key.name.clone(), Awaited { order, left });
+                }
                 self.keys.insert(key.name.clone(), Arc::new(key));
             }
             Kind::RoleDefinition => {
@@ -323,36 +333,35 @@ impl Loading {
                 self.outbox.push(Waiting { outbox: entry.path.clone(), record, since });
             }
             Kind::Log => self.logs.push(decode(&value).map_err(other_version)?),
-            Kind::Root | Kind::Head | Kind::KeyVersion(_) => {}
+            Kind::Root | Kind::Head | Kind::KeyVersion(..) => {}
         }
         Ok(())
     }
 
-    /// Hangs each version on its key, in the order that the key's record gives. The two must name the same versions.
-    fn take_versions(&mut self, entries: Vec<Entry>) -> Result<(), OpenError> {
-        let mut found: HashMap<store::Path, Entry> =
-            entries.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
-        for (name, versions) in std::mem::take(&mut self.listed) {
-            let key = self.keys.get_mut(&name).and_then(Arc::get_mut).ok_or(OpenError::HeadMismatch)?;
-            let key_path = self.paths.key(&name);
-            for version in &key.going {
-                found.remove(&self.paths.key_version(&name, *version)).ok_or(OpenError::HeadMismatch)?;
+    /// Hangs a version on its key, which stands before it in the order of paths. Of one that is going for ever only the
+    /// path is looked at: nothing opens it.
+    fn take_version(&mut self, name: &str, version: KeyVersion, entry: Entry) -> Result<(), OpenError> {
+        self.note(&entry);
+        let key = self.keys.get_mut(name).and_then(Arc::get_mut).ok_or(OpenError::HeadMismatch)?;
+        let awaited = self.awaited.get_mut(name).ok_or(OpenError::HeadMismatch)?;
+        if !key.going.contains(&version) {
+            if !awaited.order.contains(&version) {
+                return Err(OpenError::HeadMismatch);
             }
-            key.versions.reserve_exact(versions.len());
-            for version in versions {
-                let path = self.paths.key_version(&name, version);
-                let entry = found.remove(&path).ok_or(OpenError::HeadMismatch)?;
-                let sealed = self
-                    .module
-                    .load(path.as_str(), key_path.as_str(), &key.sealing_key, entry.value.clone())
-                    .map_err(|_| tampered(&entry))?;
-                key.versions.push((version, sealed));
-            }
+            let (path, key_path) = (entry.path, self.paths.key(&key.name));
+            let sealed = self.module.load(path.as_str(), key_path.as_str(), &key.sealing_key, entry.value);
+            key.versions.push((version, sealed.map_err(|_| tampered(&path))?));
         }
-        if found.is_empty() { Ok(()) } else { Err(OpenError::HeadMismatch) }
+        awaited.left -= 1;
+        if awaited.left == 0 {
+            let place = |(version, _): &(KeyVersion, SealedKey)| awaited.order.iter().position(|own| own == version);
+            key.versions.sort_by_cached_key(place);
+            self.awaited.remove(name);
+        }
+        Ok(())
     }
 }
 
-fn tampered(entry: &Entry) -> OpenError {
-    OpenError::Tampered { path: entry.path.as_str().to_owned() }
+fn tampered(path: &store::Path) -> OpenError {
+    OpenError::Tampered { path: path.as_str().to_owned() }
 }

@@ -21,7 +21,8 @@ pub(crate) enum Kind {
     Properties,
     Settings,
     Key,
-    KeyVersion(KeyVersion),
+    /// With the folded name of its key.
+    KeyVersion(Box<str>, KeyVersion),
     RoleDefinition,
     RoleAssignment,
     Outbox,
@@ -100,7 +101,7 @@ impl Paths {
             ["properties"] => Kind::Properties,
             ["settings"] => Kind::Settings,
             ["keys", _] => Kind::Key,
-            ["keys", _, version] => Kind::KeyVersion(KeyVersion::parse(version).ok()?),
+            ["keys", name, version] => Kind::KeyVersion((*name).into(), KeyVersion::parse(version).ok()?),
             ["roles", "definitions", _] => Kind::RoleDefinition,
             ["roles", "assignments", "root" | "keys", _] | ["roles", "assignments", "key", _, _] => {
                 Kind::RoleAssignment
@@ -128,7 +129,7 @@ mod tests {
             (paths.properties(), Kind::Properties),
             (paths.settings(), Kind::Settings),
             (paths.key(&key), Kind::Key),
-            (paths.key_version(&key, version), Kind::KeyVersion(version)),
+            (paths.key_version(&key, version), Kind::KeyVersion("orders".into(), version)),
             (paths.role_definition(guid), Kind::RoleDefinition),
             (paths.role_assignment(&Scope::Root, guid), Kind::RoleAssignment),
             (paths.role_assignment(&Scope::Keys, guid), Kind::RoleAssignment),

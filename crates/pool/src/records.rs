@@ -97,7 +97,7 @@ impl KeyRecord {
             versions: versions.map(ToString::to_string).collect(),
             deleted: key.deleted.map(|d| DeletedRecord { at: d.at.0, purge_at: d.purge_at.0 }),
             purging: key.is_going(),
-            rotation: key.rotation.as_ref().map(RotationRecord::from_policy),
+            rotation: key.rotation.as_deref().map(RotationRecord::from_policy),
         }
     }
 

@@ -33,7 +33,7 @@ impl Pool {
     pub async fn rotation_policy(&self, call: &Call, name: &KeyName) -> Result<Option<StoredPolicy>, Error> {
         let operation = Operation::GetRotationPolicy;
         self.admitted(call, operation, operation.scope(Some(name)), async |permit| {
-            Ok(permit.state().live(name)?.rotation.clone())
+            Ok(permit.state().live(name)?.rotation.as_deref().cloned())
         })
         .await
     }
@@ -58,7 +58,7 @@ impl Pool {
                     let key = state.live(&name)?;
                     let created = key.rotation.as_ref().map_or(now, |stored| stored.created);
                     let stored = StoredPolicy { policy: policy.clone(), created, updated: now };
-                    let rotation = (!policy.is_empty()).then(|| stored.clone());
+                    let rotation = (!policy.is_empty()).then(|| Box::new(stored.clone()));
                     let next = Key { rotation, ..Key::clone(key) };
                     let writes = vec![pool.key_write(&next, state.sequence + 1)?];
                     Ok((Planned { writes, effects: vec![Effect::Key(Arc::new(next))] }, stored))

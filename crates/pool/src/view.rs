@@ -58,7 +58,7 @@ pub(crate) struct Key {
     pub(crate) deleted: Option<Deletion>,
     /// What a purge has left to remove. The sealing key is gone then, so that nothing of it opens any more.
     pub(crate) going: Vec<KeyVersion>,
-    pub(crate) rotation: Option<StoredPolicy>,
+    pub(crate) rotation: Option<Box<StoredPolicy>>,
 }
 
 impl Key {

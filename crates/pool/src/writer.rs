@@ -1,12 +1,11 @@
 //! The one writer of a pool: gives changes their order and commits each with its record and the next head.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use audit::{AppendError, Record};
 use bytes::Bytes;
-use crypto_module::{Element, Head, Module, SealedKey};
+use crypto_module::{Element, Elements, Head, Module, SealedKey};
 use store::{Commit, CommitError, Expect, Path, Revision, Store, Write};
 use tokio::sync::{mpsc, oneshot};
 
@@ -137,7 +136,7 @@ pub(crate) struct Writer {
     pub(crate) head: Head,
     pub(crate) head_revision: Revision,
     /// The element of every stored value, head and root apart.
-    pub(crate) elements: HashMap<Path, Element>,
+    pub(crate) elements: Elements,
     /// Outbox entries found when the pool was opened, or refused by the log since.
     pub(crate) undelivered: Vec<Waiting>,
     /// Outbox entries whose records stand in the log.
@@ -253,9 +252,7 @@ impl Writer {
         let (mut old, mut new) = (Vec::new(), Vec::new());
         let mut puts = Vec::with_capacity(writes.len() + 1);
         for (path, value) in writes {
-            if let Some(element) = self.elements.get(&path) {
-                old.push(*element);
-            }
+            old.extend(self.elements.get(path.as_str()));
             match value {
                 Some(value) => {
                     let element = self.module.element(path.as_str(), &value);
@@ -287,10 +284,12 @@ impl Writer {
     fn applied(&mut self, pool: &Inner, in_flight: InFlight, revision: Revision) -> Waiting {
         let InFlight { outbox, record, since, head, removed, added, effects } = in_flight;
         for path in &removed {
-            self.elements.remove(path);
+            self.elements.remove(path.as_str());
         }
         self.delivered.retain(|path| !removed.contains(path));
-        self.elements.extend(added);
+        for (path, element) in &added {
+            self.elements.insert(path.as_str(), *element);
+        }
         self.head = head;
         self.head_revision = revision;
         let gone: Vec<SealedKey> = effects.iter().filter_map(Effect::version_gone).cloned().collect();

@@ -41,10 +41,10 @@ fn what_was_written_from_the_specification_alone_opens() {
             },
             operations: KeyOperations::of(&[KeyOperation::Sign, KeyOperation::Verify, KeyOperation::Export]),
             tags: Tags::new([("app".into(), String::new()), ("team".into(), "søk".into())].into()).unwrap(),
-            release_policy: Some(ReleasePolicyRecord {
+            release_policy: Some(Box::new(ReleasePolicyRecord {
                 data: Bytes::from_static(b"{\"version\":\"1.0.0\"}"),
                 immutable: true,
-            }),
+            })),
         }
     );
     block_on(async {

@@ -128,7 +128,7 @@ fn an_immutable_policy_is_never_changed_dropped_or_loosened() {
         let pool = pool();
         let key = pool.import(KeyMaterial::Oct { k: secret(&[7; 32]) }).await.unwrap();
         let with = |data: &'static [u8], immutable| KeyFacts {
-            release_policy: Some(ReleasePolicyRecord { data: Bytes::from_static(data), immutable }),
+            release_policy: Some(Box::new(ReleasePolicyRecord { data: Bytes::from_static(data), immutable })),
             ..facts()
         };
         let open = pool.module.update(&key, with(b"one", false)).unwrap();
@@ -149,7 +149,7 @@ fn only_an_exportable_key_has_a_release_policy_and_it_has_a_limit() {
     block_on(async {
         let pool = pool();
         let with = |len| KeyFacts {
-            release_policy: Some(ReleasePolicyRecord { data: vec![1; len].into(), immutable: false }),
+            release_policy: Some(Box::new(ReleasePolicyRecord { data: vec![1; len].into(), immutable: false })),
             ..facts()
         };
         let kept = pool.generate(KeyKind::Oct(OctSize::AES_256)).await;
@@ -396,7 +396,7 @@ proptest! {
         next.attributes.updated = UnixTime(times.2);
         next.operations = KeyOperations::from_bits(bits);
         next.tags = Tags::new(tags).unwrap();
-        next.release_policy = policy.map(|(data, immutable)| ReleasePolicyRecord { data: data.into(), immutable });
+        next.release_policy = policy.map(|(data, immutable)| Box::new(ReleasePolicyRecord { data: data.into(), immutable }));
         KEY.with(|(pool, key)| {
             let updated = pool.module.update(key, next.clone()).unwrap();
             let loaded = pool.load(updated.value()).unwrap();

@@ -14,7 +14,7 @@ use crate::{Cause, OpenError};
 
 /// Memory for pages of the file. A pool keeps what it uses often itself, so this need only hold the upper levels of
 /// the tree and one batch of commits.
-const CACHE: usize = 8 << 20;
+const CACHE: usize = 2 << 20;
 
 /// A file smaller than this is not worth compacting.
 const SMALL: u64 = 64 << 20;
