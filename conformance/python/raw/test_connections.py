@@ -209,19 +209,21 @@ def test_old_versions_of_tls_are_not(pool):
     "status, request_text",
     [
         (400, "POST /rng HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
-        (400, "POST /rng HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"),
+        (400, "POST /rng HTTP/1.1\r\nHost: {host}\r\n{token}Transfer-Encoding: chunked\r\n\r\nZZ\r\n"),
+        (401, "POST /rng HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"),
         (400, "GET /keys HTTP/9.9\r\nHost: {host}\r\n\r\n"),
         (400, "GET /keys HTTP/1.1\r\n\r\n"),
         (400, "GET /keys HTTP/1.1\r\nHost: {host}\r\nHost: other.example\r\n\r\n"),
         (400, "GET  /keys HTTP/1.1\r\nHost: {host}\r\n bad: folding\r\n\r\n"),
         (431, "GET /keys HTTP/1.1\r\nHost: {host}\r\nx: " + "y" * 60_000 + "\r\n\r\n"),
     ],
-    ids=["two lengths", "bad chunk", "HTTP 9.9", "no host", "two hosts", "folding", "huge header"],
+    ids=["two lengths", "bad chunk", "bad chunk of a stranger", "HTTP 9.9", "no host", "two hosts", "folding", "huge header"],
 )
 def test_a_request_that_can_be_read_two_ways_is_not_served(pool, owner, status, request_text):
     with secure(pool, owner.context) as connection:
         connection.settimeout(15)
-        connection.sendall(request_text.replace("{host}", f"{pool.host}:{pool.port}").encode())
+        known = request_text.replace("{token}", f"Authorization: Bearer {owner.token}\r\n")
+        connection.sendall(known.replace("{host}", f"{pool.host}:{pool.port}").encode())
         assert connection.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
     others_are_served(pool, owner)
 
