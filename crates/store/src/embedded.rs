@@ -22,6 +22,7 @@ use crate::{
 };
 use disk::Gauge;
 pub use disk::{Disk, Memory};
+use file::Unwritten;
 use history::History;
 use tables::{Failure, Snapshot};
 use writer::{Request, Writer};
@@ -52,21 +53,31 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`]; the file is then left as it was.
     pub fn open(file: &std::path::Path) -> Result<Self, OpenError> {
-        let disk: Arc<dyn Disk> = Arc::new(file::open(file)?);
+        Self::open_syncing(file, std::fs::File::sync_all)
+    }
+
+    fn open_syncing(
+        file: &std::path::Path,
+        sync: impl Fn(&std::fs::File) -> std::io::Result<()>,
+    ) -> Result<Self, OpenError> {
+        let old = Arc::new(file::open(file)?);
+        let disk: Arc<dyn Disk> = old.clone();
         let gauge = Arc::new(Gauge::default());
         let database = file::database(&disk, &gauge)?;
         tables::prepare(&database)?;
         if !tables::is_to_be_erased(&database)? {
             return Self::of(database, disk, gauge);
         }
-        match file::rewritten(file, &database) {
+        match file::rewritten(file, &database, sync) {
             Ok(new) => {
                 drop(database);
-                file::wipe(&*disk);
+                file::wipe(&old);
                 let database = file::database(&new, &gauge)?;
                 Self::of(database, new, gauge)
             }
-            Err(error) => {
+            // What would be written now into a file without a name would be gone with this process.
+            Err(Unwritten::Unnamed(error)) => Err(error),
+            Err(Unwritten::Unchanged(error)) => {
                 tracing::warn!(%error, "what was purged is still in freed parts of the store's file");
                 Self::of(database, disk, gauge)
             }
@@ -228,3 +239,32 @@ impl From<Unread> for ReadError {
 #[derive(Debug, thiserror::Error)]
 #[error("the store's writer has ended")]
 struct WriterGone;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io;
+
+    use super::*;
+    use crate::{Commit, Path, Write};
+
+    #[tokio::test]
+    async fn a_store_written_anew_whose_name_may_be_lost_is_not_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store");
+        let path = |text| Path::parse(text).unwrap();
+        let store = Embedded::open(&file).unwrap();
+        for write in [
+            Write::Put(path("a"), b"1".to_vec().into()),
+            Write::Put(path("b"), b"2".to_vec().into()),
+            Write::Erase(path("a")),
+        ] {
+            store.commit(Commit::new([], [write]).unwrap()).await.unwrap();
+        }
+        drop(store);
+        let failing = |_: &File| Err(io::Error::other("a fault that the test asked for"));
+        assert!(matches!(Embedded::open_syncing(&file, failing), Err(OpenError::Io { .. })));
+        let store = Embedded::open(&file).unwrap();
+        assert_eq!(store.get(&path("b")).await.unwrap().unwrap().value, b"2"[..]);
+    }
+}

@@ -67,6 +67,26 @@ async fn what_was_erased_and_what_it_was_before_is_gone_after_the_next_opening()
 }
 
 #[tokio::test]
+async fn a_link_to_the_file_stays_one_and_a_second_name_of_it_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (elsewhere, file) = (folder.path().join("elsewhere"), folder.path().join("store"));
+    fs::create_dir(&elsewhere).unwrap();
+    let (real, second) = (elsewhere.join("store"), elsewhere.join("second"));
+    drop(Embedded::open(&real).unwrap());
+    std::os::unix::fs::symlink(&real, &file).unwrap();
+    let store = Embedded::open(&file).unwrap();
+    put(&store, "a", &value(1)).await;
+    commit(&store, Write::Erase(path("a"))).await;
+    drop(store);
+    fs::hard_link(&real, &second).unwrap();
+
+    drop(Embedded::open(&file).unwrap());
+    assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
+    assert_eq!(count(&real, &value(1)), 0);
+    assert!(count(&second, &value(1)) > 0, "what somebody keeps on purpose is kept");
+}
+
+#[tokio::test]
 async fn a_delete_or_an_erasure_of_nothing_writes_no_file_anew() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("store");

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,42 +65,62 @@ fn make(path: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Why a store was not written anew.
+pub(super) enum Unwritten {
+    /// The old file has its name still, and can be gone on with.
+    Unchanged(OpenError),
+    /// The old file has lost its name to the new one, which is whole, but may lose it again if the system fails now.
+    Unnamed(OpenError),
+}
+
 /// Writes the store anew into a file of its own, which takes the name `path` once it is whole. Needs as much space as is
-/// in the store. The old file is as it was until then, and has no name after.
-pub(super) fn rewritten(path: &Path, old: &Database) -> Result<Arc<dyn Disk>, OpenError> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+/// in the store. The old file is as it was until then, and has no name after. `sync` makes a folder's names durable.
+pub(super) fn rewritten(
+    path: &Path,
+    old: &Database,
+    sync: impl Fn(&File) -> io::Result<()>,
+) -> Result<Arc<dyn Disk>, Unwritten> {
+    // A link to another folder stays one: the file it leads to is written anew where it lies.
+    let path = &std::fs::canonicalize(path).map_err(io_error).map_err(Unwritten::Unchanged)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
     let mut name = std::ffi::OsString::from(".anew-");
     name.push(path.file_name().unwrap_or_default());
     let anew = folder.join(name);
     // One that a crash left is begun again.
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true).mode(0o600);
-    let file = Arc::new(options.open(&anew).map_err(io_error)?);
+    let opened = File::open(folder).and_then(|folder| Ok((folder, options.open(&anew)?)));
+    let (folder, file) = opened.map_err(io_error).map_err(Unwritten::Unchanged)?;
+    let file = Arc::new(file);
     let disk: Arc<dyn Disk> = file.clone();
-    let written = (|| {
+    let renamed = (|| {
         // The lock of the new one is held before it has the name of the old.
         file.try_lock().map_err(|_| OpenError::InUse)?;
         let database = database(&disk, &Arc::default())?;
         tables::copy(old, &database)?;
         database.close().map_err(database_error)?;
         file.sync_all().map_err(io_error)?;
-        std::fs::rename(&anew, path).map_err(io_error)?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error)
+        std::fs::rename(&anew, path).map_err(io_error)
     })();
-    match written {
-        Ok(()) => Ok(disk),
-        Err(error) => {
-            // If the name is there, nothing of worth is behind it.
-            let _ = std::fs::remove_file(&anew);
-            Err(error)
-        }
+    if let Err(error) = renamed {
+        // If the name is there, nothing of worth is behind it.
+        let _ = std::fs::remove_file(&anew);
+        return Err(Unwritten::Unchanged(error));
     }
+    sync(&folder).map_err(io_error).map_err(Unwritten::Unnamed)?;
+    Ok(disk)
 }
 
-/// Writes zeros over a file that has no name any more, as far as that goes: what lies under the file is not ours.
-pub(super) fn wipe(disk: &dyn Disk) {
+/// Writes zeros over a file that has no name any more, as far as that goes: what lies under the file is not ours. One
+/// that somebody has given a second name is left.
+pub(super) fn wipe(file: &File) {
+    let disk: &dyn Disk = file;
     let zeros = vec![0; 64 << 10];
-    let wiped = disk.size().and_then(|size| {
+    let wiped = file.metadata().and_then(|found| {
+        if found.nlink() > 0 {
+            return Err(io::Error::other("it has another name"));
+        }
+        let size = disk.size()?;
         let mut offset = 0;
         while offset < size {
             let some = zeros.len().min(usize::try_from(size - offset).unwrap_or(usize::MAX));
