@@ -263,11 +263,15 @@ impl Loading {
     }
 
     async fn read(mut self, store: &dyn Store) -> Result<Self, OpenError> {
-        let mut after = None;
+        let mut after: Option<store::Path> = None;
         loop {
             let page = store.list(&self.paths.all(), after.as_ref(), PAGE).await?;
-            after = page.entries.last().map(|entry| entry.path.clone());
             for entry in page.entries {
+                // The head stands for one value at each path. A store with two at one is not one that we wrote.
+                if after.as_ref().is_some_and(|before| *before >= entry.path) {
+                    return Err(OpenError::HeadMismatch);
+                }
+                after = Some(entry.path.clone());
                 match self.paths.kind(&entry.path) {
                     None => return Err(OpenError::OtherVersion { path: entry.path.as_str().to_owned() }),
                     Some(Kind::KeyVersion(name, version)) => self.take_version(&name, version, entry)?,

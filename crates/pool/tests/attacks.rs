@@ -188,6 +188,24 @@ async fn a_log_that_lost_records_is_refused_until_an_operator_accepts_the_loss()
     oct_key(&pool, "b").await;
 }
 
+/// Whoever has the disk makes the store show an old value beside the newest at one path: the head stands for one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_with_two_values_at_one_path_is_refused() {
+    let mut pool = Setup::default().start().await;
+    oct_key(&pool, "a").await;
+    // How many records the log had: the node is called "a".
+    let path = "pools/test/logs/61";
+    let old = pool.raw().await.0[path].clone();
+    change_setting(pool.pool(), true).await.unwrap();
+    let log = store::Path::parse(path).unwrap();
+    pool.faults().repeat(Some(store::Entry { path: log, value: old, revision: store::Revision(1) }));
+    pool.stop().await;
+    let refused = pool.start().await;
+    assert!(matches!(refused, Err(OpenError::HeadMismatch)), "{refused:?}");
+    pool.faults().repeat(None);
+    pool.start().await.unwrap();
+}
+
 /// All files below a folder.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);

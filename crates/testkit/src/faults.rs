@@ -28,6 +28,7 @@ pub struct Faults {
     at: Mutex<BTreeMap<u64, Fault>>,
     always: Mutex<Option<Fault>>,
     reads_fail: AtomicBool,
+    repeats: Mutex<Option<Entry>>,
     delay: Mutex<Duration>,
 }
 
@@ -51,6 +52,11 @@ impl Faults {
     /// Lets every read fail, or none any more.
     pub fn fail_reads(&self, fail: bool) {
         self.reads_fail.store(fail, Ordering::SeqCst);
+    }
+
+    /// Lets every list that has the path of `entry` show `entry` too, before the one that is stored.
+    pub fn repeat(&self, entry: Option<Entry>) {
+        *lock(&self.repeats) = entry;
     }
 
     /// Lets every commit take at least this long.
@@ -99,7 +105,13 @@ impl Store for FaultyStore {
 
     async fn list(&self, prefix: &Prefix, after: Option<&Path>, limit: usize) -> Result<Page, ReadError> {
         self.faults.check_read()?;
-        self.inner.list(prefix, after, limit).await
+        let mut page = self.inner.list(prefix, after, limit).await?;
+        if let Some(extra) = &*lock(&self.faults.repeats)
+            && let Some(at) = page.entries.iter().position(|entry| entry.path == extra.path)
+        {
+            page.entries.insert(at, extra.clone());
+        }
+        Ok(page)
     }
 
     async fn commit(&self, commit: Commit) -> Result<Revision, CommitError> {

@@ -208,6 +208,9 @@ impl Snapshot {
             }
             let path = std::str::from_utf8(path.value()).ok().and_then(|text| Path::parse(text).ok());
             let path = path.ok_or_else(|| Failure::damage("a key is not a path"))?;
+            if page.entries.last().is_some_and(|last: &Entry| last.path >= path) {
+                return Err(Failure::damage("two keys are one, or out of order"));
+            }
             page.entries.push(Entry { path, value: Bytes::copy_from_slice(value), revision });
         }
         Ok(page)
