@@ -71,11 +71,18 @@ impl DevelopmentCertificates {
             Some((ca, key)) if lasts(&ca, now) => (ca, folder.ca_key(&key)?),
             _ => folder.new_authority(named, now)?,
         };
-        let (leaf, key) = match folder.pair(SERVER_FILE, SERVER_KEY_FILE)? {
-            Some((leaf, key)) if lasts(&leaf, now) && serves(&leaf, &ca, named, now) => (leaf, key),
-            _ => folder.new_server(named, &ca, &ca_key, now)?,
+        let kept = folder
+            .pair(SERVER_FILE, SERVER_KEY_FILE)?
+            .filter(|(leaf, _)| lasts(leaf, now) && serves(leaf, &ca, named, now))
+            // A crash between the two files of a renewal leaves a key that is another certificate's.
+            .and_then(|(leaf, key)| Certificate::new(vec![leaf], key).ok());
+        let certificate = match kept {
+            Some(kept) => kept,
+            None => {
+                let (leaf, key) = folder.new_server(named, &ca, &ca_key, now)?;
+                Certificate::new(vec![leaf], key)?
+            }
         };
-        let certificate = Certificate::new(vec![leaf], key)?;
         Ok(Self { ca_file: folder.0.join(CA_FILE), ca, certificate, folder: path, named: named.clone() })
     }
 
@@ -271,6 +278,17 @@ mod tests {
         let second = open(folder.path(), NOW.plus_days(Days(300)));
         assert_eq!(first.ca, second.ca);
         assert_eq!(first.certificate.leaf(), second.certificate.leaf());
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_no_reason_not_to_start() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = open(folder.path(), NOW);
+        open(other.path(), NOW);
+        std::fs::copy(other.path().join(SERVER_KEY_FILE), folder.path().join(SERVER_KEY_FILE)).unwrap();
+        let second = open(folder.path(), NOW);
+        assert_eq!(first.ca, second.ca);
+        assert_ne!(first.certificate.leaf(), second.certificate.leaf());
     }
 
     #[test]
