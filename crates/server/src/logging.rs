@@ -2,6 +2,7 @@
 
 use std::panic;
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
@@ -55,7 +56,13 @@ impl LogLevel {
 }
 
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
-    level.parse().map_err(|_| LogError::Level(level.to_owned()))
+    let wrong = || LogError::Level(level.to_owned());
+    // A word alone would be taken for a part of the program, and silence all others.
+    let mut words = level.split(',').filter(|word| !word.contains('='));
+    if words.any(|word| word.is_empty() || word.trim().parse::<LevelFilter>().is_err()) {
+        return Err(wrong());
+    }
+    level.parse().map_err(|_| wrong())
 }
 
 /// A panic's place and, where it is a literal of the program, its text. Formatted texts may hold what a client sent.
@@ -74,6 +81,8 @@ mod tests {
     #[test]
     fn only_real_levels_are_taken() {
         assert!(filter("info,server::edge=debug").is_ok());
-        assert!(matches!(filter("server=loud"), Err(LogError::Level(_))));
+        for bad in ["server=loud", "wran", "info,server", ""] {
+            assert!(matches!(filter(bad), Err(LogError::Level(_))), "{bad:?}");
+        }
     }
 }
