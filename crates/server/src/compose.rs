@@ -11,7 +11,7 @@ use identity::{AmbiguousIssuer, Audience, KeySetError};
 use model::deleted_keys::{PurgeProtection, Retention};
 use model::rbac::Guid;
 use model::{PoolName, PrincipalId};
-use pool::{Clock, Founding, FoundingError, LostLog, Parts, Pool, Properties, Quotas};
+use pool::{Clock, Founding, FoundingError, LostLog, Parts, Pool, Properties, Quotas, SystemClock};
 use store::Store;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -171,6 +171,7 @@ pub async fn compose(setup: Setup) -> Result<Node, ComposeError> {
     let journal_key = Arc::new(NodeJournalKey(setup.node_key.journal_key()?));
     let audit = audit::Node::open(&setup.audit_folder, setup.audit, journal_key)?;
     let issuers = built_in_issuers(&setup)?;
+    let token_clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let outgoing = setup.outgoing;
 
     let resources = setup.naming.resources();
@@ -206,13 +207,14 @@ pub async fn compose(setup: Setup) -> Result<Node, ComposeError> {
         let keys = IssuerKeys::start(of_tenant(&trusted, pool.tenant), &outgoing)?;
         let authenticator = Authenticator::new(keys, Audience::resources(resources.iter().map(String::as_str)));
         tasks.push(tokio::spawn(purge_when_due(opened.clone())));
-        let plane = Arc::new(DataPlane::new(opened, authenticator, &setup.region, Arc::clone(&strangers)));
+        let plane =
+            Arc::new(DataPlane::new(opened, authenticator, token_clock.clone(), &setup.region, Arc::clone(&strangers)));
         tasks.push(tokio::spawn(count_failed_tokens(Arc::clone(&plane))));
         planes.push(Arc::clone(&plane));
         hosts.push(PoolHost { name: pool.name.clone(), tenant: pool.tenant, plane });
     }
     let issuer_tenant = setup.built_in.map_or(Uuid::nil(), |built_in| built_in.tenant);
-    let hosts = Arc::new(Hosts::new(&setup.naming, &hosts, issuers, issuer_tenant, setup.clock)?);
+    let hosts = Arc::new(Hosts::new(&setup.naming, &hosts, issuers, issuer_tenant, token_clock)?);
     Ok(Node { hosts, strangers, planes, tasks, _audit: audit })
 }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use model::Caller;
-use pool::{Call, Outcome, Pool};
+use pool::{Call, Clock, Outcome, Pool};
 use uuid::Uuid;
 use wire::body::BodyError;
 use wire::challenge::Challenge;
@@ -31,6 +31,9 @@ use crate::edge::{Inbound, Outbound, Refusal};
 use crate::jwks::{AuthError, Authenticator};
 use errors::Failure;
 
+/// Counts of failed tokens that are recorded together: fewer than the log's queue takes of such records.
+const COUNTS_AT_ONCE: usize = 256;
+
 /// The longest text of a client's own that a record repeats.
 const LONGEST_ECHO: usize = 256;
 
@@ -41,8 +44,12 @@ const LONGEST_REQUEST_LINE: usize = 1024;
 pub struct DataPlane {
     pool: Pool,
     authenticator: Authenticator,
+    /// Says whether tokens are good. Who issues them does not know of a pool whose own clock is moved on.
+    clock: Arc<dyn Clock>,
     region: HeaderValue,
     failed_tokens: Mutex<FailedTokens>,
+    /// Held by whoever records what was counted.
+    counting: tokio::sync::Mutex<()>,
     strangers: Arc<Strangers>,
 }
 
@@ -93,9 +100,23 @@ impl DataPlane {
     /// The data plane of `pool`, for tokens that `authenticator` accepts, in `region`. Whom it does not know it counts
     /// among `strangers`.
     #[must_use]
-    pub fn new(pool: Pool, authenticator: Authenticator, region: &str, strangers: Arc<Strangers>) -> Self {
+    pub fn new(
+        pool: Pool,
+        authenticator: Authenticator,
+        clock: Arc<dyn Clock>,
+        region: &str,
+        strangers: Arc<Strangers>,
+    ) -> Self {
         let region = HeaderValue::from_str(region).unwrap_or(HeaderValue::from_static("local"));
-        Self { pool, authenticator, region, failed_tokens: Mutex::default(), strangers }
+        Self {
+            pool,
+            authenticator,
+            clock,
+            region,
+            failed_tokens: Mutex::default(),
+            counting: tokio::sync::Mutex::default(),
+            strangers,
+        }
     }
 
     /// The pool behind it.
@@ -153,7 +174,7 @@ impl DataPlane {
         });
         let outcome = match token {
             None => Err(AuthError::Token(identity::TokenError::Malformed("authorization header"))),
-            Some(token) => self.authenticator.authenticate(token, self.pool.clock().now()).await,
+            Some(token) => self.authenticator.authenticate(token, self.clock.now()).await,
         };
         match outcome {
             Ok(caller) => Ok(caller),
@@ -168,28 +189,35 @@ impl DataPlane {
 
     /// Records how many tokens failed that were not recorded singly. To be called every few seconds.
     pub async fn count_failed_tokens(&self) {
+        let _alone = self.counting.lock().await;
         let due = self.failed_tokens().drain(self.pool.clock().now_millis());
         self.record_counts(due).await;
     }
 
     /// Records what was counted and is not due yet. To be called once nothing is answered any more.
     pub async fn count_the_last_failed_tokens(&self) {
+        // Whoever is at it ends first: what it has drained is in its hands alone.
+        let _alone = self.counting.lock().await;
         let left = self.failed_tokens().drain_all();
         self.record_counts(left).await;
     }
 
+    /// Many at a time, so that they share what they wait for.
     async fn record_counts(&self, summaries: Vec<Summary>) {
-        for summary in summaries {
-            let record = Record {
-                source: summary.source,
-                count: Some(summary.count),
-                status: 401,
-                code: Some(codes::UNAUTHORIZED.into()),
-                reason: Some("tokens that failed, counted".into()),
-                ..self.pool.blank_record("Authentication")
-            };
-            if !self.append_failed(&record).await {
-                self.failed_tokens().put_back(&summary);
+        for some in summaries.chunks(COUNTS_AT_ONCE) {
+            let recorded = some.iter().map(|summary| {
+                self.append_failed(&Record {
+                    source: summary.source,
+                    count: Some(summary.count),
+                    status: 401,
+                    code: Some(codes::UNAUTHORIZED.into()),
+                    reason: Some("tokens that failed, counted".into()),
+                    ..self.pool.blank_record("Authentication")
+                })
+            });
+            let recorded = futures_util::future::join_all(recorded).await;
+            for (summary, _) in some.iter().zip(recorded).filter(|(_, recorded)| !recorded) {
+                self.failed_tokens().put_back(summary);
             }
         }
     }
@@ -222,13 +250,14 @@ impl DataPlane {
     }
 
     /// Whether it is recorded.
-    async fn append_failed(&self, record: &Record) -> bool {
-        match self.pool.log().append(record, Class::Unauthenticated).await {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::debug!(%error, "failed tokens were not recorded; they stay counted");
-                false
-            }
+    /// Queues a record of failed tokens before this returns, and resolves to whether it is durable.
+    fn append_failed(&self, record: &Record) -> impl Future<Output = bool> + use<> {
+        let appended = self.pool.log().append(record, Class::Unauthenticated);
+        async {
+            appended
+                .await
+                .inspect_err(|error| tracing::debug!(%error, "failed tokens were not recorded; they stay counted"))
+                .is_ok()
         }
     }
 

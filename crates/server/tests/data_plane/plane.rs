@@ -88,7 +88,8 @@ impl Plane {
         let keys = IssuerKeys::start(vec![trusted], &outgoing).unwrap();
         let authenticator = Authenticator::new(keys, Audience::resources([RESOURCE]));
         let (pool, strangers) = (self.pool.pool().clone(), self.strangers.clone());
-        self.plane = Some(DataPlane::new(pool, authenticator, "local", strangers));
+        let clock = pool.clock().clone();
+        self.plane = Some(DataPlane::new(pool, authenticator, clock, "local", strangers));
     }
 
     /// Closes the pool and opens it again from what was durable.

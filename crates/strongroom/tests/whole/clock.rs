@@ -35,21 +35,18 @@ async fn restarted(base: &Path, dev: Dev) -> Dev {
 async fn a_deleted_key_is_purged_at_its_time_and_not_before() {
     let base = tempfile::tempdir().unwrap();
     let base = base.path();
-    let mut dev = Dev::start(base, free_port()).await;
+    let dev = Dev::start(base, free_port()).await;
     dev.of("USER").post("/keys/old/create", &json!({"kty": "oct-HSM", "key_size": 128})).await.ok();
     let deleted = dev.of("USER").delete("/keys/old").await.ok();
     let (from, until) = (deleted["deletedDate"].as_i64().unwrap(), deleted["scheduledPurgeDate"].as_i64().unwrap());
     assert_eq!(until - from, 90 * DAY);
 
-    // Tokens do not live as long as the clock is moved.
     clock(base, &["advance", "89d"]);
-    dev.new_tokens().await;
     // Longer than the pool takes to look.
     tokio::time::sleep(Duration::from_secs(7)).await;
     assert_eq!(dev.of("OFFICER").get("/deletedkeys/old").await.status, 200);
 
     clock(base, &["advance", "P1D"]);
-    dev.new_tokens().await;
     let begun = Instant::now();
     while dev.of("OFFICER").get("/deletedkeys/old").await.status != 404 {
         assert!(begun.elapsed() < Duration::from_secs(20), "the key is still there");
@@ -60,10 +57,10 @@ async fn a_deleted_key_is_purged_at_its_time_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_and_tokens_expire_while_the_node_runs() {
+async fn keys_expire_while_the_node_runs_and_tokens_by_the_time_of_the_machine() {
     let base = tempfile::tempdir().unwrap();
     let base = base.path();
-    let mut dev = Dev::start(base, free_port()).await;
+    let dev = Dev::start(base, free_port()).await;
     let begun = now(&dev).await;
     let of = |name: &str, from: i64, until: i64| {
         let attributes = json!({"nbf": begun + from, "exp": begun + until});
@@ -89,9 +86,7 @@ async fn keys_and_tokens_expire_while_the_node_runs() {
     assert_eq!((signed(&dev, &short).await, signed(&dev, &later).await), (403, 200));
 
     clock(base, &["advance", "2d"]);
-    assert_eq!(signed(&dev, &later).await, 401, "the token has expired");
-    dev.new_tokens().await;
-    assert_eq!(signed(&dev, &later).await, 200);
+    assert_eq!(signed(&dev, &later).await, 200, "whoever issues tokens does not know of the moved clock");
     let dev = restarted(base, dev).await;
     assert!((now(&dev).await - begun - 2 * DAY - 25 * 60).abs() < 60, "the clock stays moved");
     clock(base, &["advance", "2d"]);
@@ -103,7 +98,7 @@ async fn keys_and_tokens_expire_while_the_node_runs() {
 async fn a_new_version_expires_as_the_rotation_policy_says() {
     let base = tempfile::tempdir().unwrap();
     let base = base.path();
-    let mut dev = Dev::start(base, free_port()).await;
+    let dev = Dev::start(base, free_port()).await;
     let user = dev.of("USER");
     user.post("/keys/turning/create", &json!({"kty": "EC-HSM", "crv": "P-256"})).await.ok();
     let policy = json!({"lifetimeActions": [], "attributes": {"expiryTime": "P60D"}});
@@ -113,7 +108,6 @@ async fn a_new_version_expires_as_the_rotation_policy_says() {
     let (made, expires) = (&rotated["attributes"]["created"], &rotated["attributes"]["exp"]);
     assert_eq!(expires.as_i64().unwrap() - made.as_i64().unwrap(), 60 * DAY);
     clock(base, &["advance", "60d"]);
-    dev.new_tokens().await;
     let sign = json!({"alg": "ES256", "value": "A".repeat(43)});
     assert_eq!(dev.of("USER").post("/keys/turning/sign", &sign).await.status, 403);
 }
