@@ -37,7 +37,7 @@ use crate::issuer::Accounts;
 use crate::jwks::{Loopback, Outgoing, TrustedIssuer, metadata_address};
 use crate::local_socket::{Handler, LocalSocket, Request};
 use crate::logging::LogLevel;
-use crate::start::{Running, StartError, listen, prepare_process, read_keys, stop_signal};
+use crate::start::{Running, STORE_FILE, StartError, listen, node_key, prepare_process, read_keys, stop_signal};
 use crate::tls::{CaBundles, DevelopmentCertificates, Named};
 use crate::watch::Watcher;
 use banner::{Banner, Person};
@@ -226,10 +226,6 @@ fn setup(
     roots: &[CertificateDer<'_>],
 ) -> Result<Setup, StartError> {
     let kept = options.folder.is_some();
-    let store: Arc<dyn Store> = match kept {
-        true => Arc::new(Embedded::open(&folder.path().join("store.redb"))?),
-        false => Arc::new(Embedded::in_memory()?),
-    };
     let node_key = match kept {
         true => {
             let key_file = folder.path().join("node.key");
@@ -237,9 +233,13 @@ fn setup(
                 key_file = %key_file.display(),
                 "SEAL: KEY FILE. Whoever can read this file and the data folder has every key"
             );
-            NodeKey::load_or_create(&key_file)
+            node_key(&key_file, folder.path())?
         }
-        false => NodeKey::ephemeral(),
+        false => NodeKey::ephemeral().map_err(ComposeError::from)?,
+    };
+    let store: Arc<dyn Store> = match kept {
+        true => Arc::new(Embedded::open(&folder.path().join(STORE_FILE))?),
+        false => Arc::new(Embedded::in_memory()?),
     };
     let trusted = options.issuers.iter().map(trusted_issuer).collect::<Result<Vec<_>, _>>()?;
     let destinations = trusted.iter().filter_map(|issuer| issuer.metadata.as_ref());
@@ -252,7 +252,7 @@ fn setup(
         node: "dev".into(),
         region: "local".to_owned(),
         store,
-        node_key: node_key.map_err(ComposeError::from)?,
+        node_key,
         module: crypto_module::Options::default(),
         audit_folder: folder.folder("audit")?,
         audit: audit::Options::default(),

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crypto_module::NodeKey;
 use pool::{LostLog, Quotas, SystemClock};
 use rustls::pki_types::CertificateDer;
 use store::Embedded;
@@ -16,7 +15,7 @@ use crate::hosts::Naming;
 use crate::jwks::{Loopback, Outgoing, TrustedIssuer, metadata_address};
 use crate::local_socket::LocalSocket;
 use crate::logging::LogLevel;
-use crate::start::{Running, StartError, listen, prepare_process, read_keys, stop_signal};
+use crate::start::{Running, STORE_FILE, StartError, listen, node_key, prepare_process, read_keys, stop_signal};
 use crate::tls::{CaBundles, CertificateFiles};
 use crate::watch::{Files, Watched, Watcher};
 
@@ -65,6 +64,7 @@ fn setup(config: &Config, folder: &DataFolder, roots: &[CertificateDer<'_>]) -> 
         key_file = %key_file.display(),
         "SEAL: KEY FILE. Whoever can read this file and the data folder has every key"
     );
+    let node_key = node_key(key_file, folder.path())?;
     let trusted = config.issuers.values().map(trusted_issuer).collect::<Result<Vec<_>, _>>()?;
     let loopback = if config.outgoing.allow_loopback { Loopback::Allowed } else { Loopback::Refused };
     let outgoing = Outgoing::new(trusted.iter().filter_map(|issuer| issuer.metadata.as_ref()), loopback, roots)?;
@@ -82,8 +82,8 @@ fn setup(config: &Config, folder: &DataFolder, roots: &[CertificateDer<'_>]) -> 
         naming: Naming { domain: config.domain.clone(), ports: config.ports(), authority: config.authority() },
         node: config.node.as_str().into(),
         region: config.region.clone(),
-        store: Arc::new(Embedded::open(&folder.path().join("store.redb"))?),
-        node_key: NodeKey::load_or_create(key_file).map_err(crate::compose::ComposeError::from)?,
+        store: Arc::new(Embedded::open(&folder.path().join(STORE_FILE))?),
+        node_key,
         module: module_options(&config.module),
         audit_folder: folder.folder("audit")?,
         audit: audit_options(&config.audit),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crypto_module::HardeningReport;
+use crypto_module::{HardeningReport, NodeKey};
 use identity::{KeySet, KeySetError};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -22,6 +22,9 @@ use crate::local_socket::{Handler, LocalSocket, Request};
 use crate::logging::LogError;
 use crate::status::StatusSource;
 use crate::tls::{CaBundles, Certificate, CertificateError, server_config};
+
+/// The store in a data folder.
+pub(crate) const STORE_FILE: &str = "store.redb";
 
 /// Why the server does not start, or a command about it does not do its work. With its sources, one line.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,14 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The key under which everything in the data folder is sealed is gone.
+    #[error("the key file {} is not there, but {} was sealed with one: put it back", key_file.display(), data.display())]
+    NodeKeyAbsent {
+        /// Where it must be.
+        key_file: PathBuf,
+        /// What it opens.
+        data: PathBuf,
     },
     /// Signals cannot be caught.
     #[error("signals cannot be received")]
@@ -183,6 +194,15 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, StartError> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// The node key in `key_file`, which is made for a data folder that holds nothing yet, and for no other: a new key would
+/// open nothing there.
+pub(crate) fn node_key(key_file: &Path, data: &Path) -> Result<NodeKey, StartError> {
+    if !key_file.exists() && data.join(STORE_FILE).exists() {
+        return Err(StartError::NodeKeyAbsent { key_file: key_file.to_owned(), data: data.to_owned() });
+    }
+    Ok(NodeKey::load_or_create(key_file).map_err(ComposeError::from)?)
 }
 
 /// The keys in a file.

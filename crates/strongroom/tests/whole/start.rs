@@ -129,6 +129,13 @@ async fn garbage_in_any_file_is_one_clear_line_and_is_not_written_over() {
         assert!(line.len() > "strongroom: ".len() + 10, "{file}: {line}");
         fs::write(&path, good).unwrap();
     }
+    // A key that is gone is not made anew over what only the old one opens.
+    let (key, kept) = (data.join("node.key"), base.join("kept"));
+    fs::rename(&key, &kept).unwrap();
+    let line = refusal(&dev_command(base, port, program(["dev"])).output().unwrap());
+    assert!(line.contains("node.key is not there") && !key.exists(), "{line}");
+    fs::rename(&kept, &key).unwrap();
+
     let dev = Dev::start(base, port).await;
     assert_eq!(dev.of("USER").list("/keys").await.len(), 3);
 }
