@@ -52,7 +52,7 @@ pub enum KeyCommand {
     Unwrap(DecryptArgs),
     /// Make a new version as the rotation policy says
     Rotate(NameArg),
-    /// Show or change when a key rotates by itself
+    /// Show or change a key's rotation policy
     #[command(subcommand)]
     RotationPolicy(RotationPolicyCommand),
     /// Delete a key with all its versions; it can be recovered for a while
