@@ -28,6 +28,7 @@ struct Challenge {
     tenant: String,
     /// `https://host[:port]`.
     resource: BaseUrl,
+    resource_url: Url,
 }
 
 /// Decides where the token request goes and what it asks for.
@@ -38,8 +39,8 @@ struct Challenge {
 pub(crate) fn decide(configuration: &Configuration, header: &str) -> Result<TokenRequest, Error> {
     let challenge = Challenge::parse(header)
         .ok_or_else(|| Error::Challenge("the pool's 401 does not say where to get a token, and for what".to_owned()))?;
-    let pool = url_of(&configuration.pool);
-    if configuration.verify_challenge_resource && !lies_inside(&pool, &url_of(&challenge.resource)) {
+    let pool = pool_url(&configuration.pool)?;
+    if configuration.verify_challenge_resource && !lies_inside(&pool, &challenge.resource_url) {
         return Err(Error::Challenge(format!(
             "the pool wants a token for {}, which is no parent domain of {}; if that is right, give \
              --no-verify-challenge-resource",
@@ -82,10 +83,12 @@ impl Challenge {
         });
         let item = |wanted: &str| items.clone().find(|(name, _)| *name == wanted).map(|(_, value)| value);
         let (authority, tenant) = item("authorization")?.rsplit_once('/')?;
+        let resource = BaseUrl::parse(item("resource")?)?;
         let read = Self {
-            authority: url_of(&BaseUrl::parse(authority).filter(|base| base.as_str() == authority)?),
+            authority: url_of(&BaseUrl::parse(authority).filter(|base| base.as_str() == authority)?)?,
             tenant: Some(tenant).filter(|tenant| is_tenant(tenant))?.to_owned(),
-            resource: BaseUrl::parse(item("resource")?)?,
+            resource_url: url_of(&resource)?,
+            resource,
         };
         items
             .by_ref()
@@ -100,7 +103,7 @@ impl Challenge {
 pub(crate) fn fuzz(header: &str) {
     for challenge in [Challenge::parse(header), Challenge::parse(&format!("Bearer {header}"))].into_iter().flatten() {
         assert!(is_tenant(&challenge.tenant));
-        let pool = url_of(&challenge.resource);
+        let pool = challenge.resource_url;
         let _ = (lies_inside(&pool, &challenge.authority), is_near(&pool, &challenge.authority));
     }
 }
@@ -134,9 +137,18 @@ pub(crate) fn same_origin(a: &Url, b: &Url) -> bool {
     a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
 }
 
-/// An address as a URL. Host names are lower case in it.
-pub(crate) fn url_of(base: &BaseUrl) -> Url {
-    Url::parse(base.as_str()).expect("an https address of a legal host and port is a URL")
+/// An address as a URL. Host names are lower case in it. `None` for a host that looks like an address and is none, or
+/// like an international name and is none.
+fn url_of(base: &BaseUrl) -> Option<Url> {
+    Url::parse(base.as_str()).ok()
+}
+
+/// The pool's address as a URL.
+///
+/// # Errors
+/// [`Error::Configuration`] if its host is none.
+pub(crate) fn pool_url(pool: &BaseUrl) -> Result<Url, Error> {
+    url_of(pool).ok_or_else(|| Error::Configuration(format!("{pool} is no address of a pool: its host is no name")))
 }
 
 fn origin(url: &Url) -> String {
@@ -176,6 +188,15 @@ mod tests {
         decide(&configuration, &header(named, RESOURCE))
             .map(|request| request.endpoint.to_string())
             .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_host_that_is_no_name_is_refused_wherever_it_stands() {
+        for host in ["https://login.1", "https://xn--a", "https://1.2.3.4.5"] {
+            assert!(Challenge::parse(&header(host, RESOURCE)).is_none(), "{host}");
+            assert!(Challenge::parse(&header("https://login.localhost:8443", host)).is_none(), "{host}");
+            assert!(matches!(pool_url(&BaseUrl::parse(host).unwrap()), Err(Error::Configuration(_))), "{host}");
+        }
     }
 
     #[test]

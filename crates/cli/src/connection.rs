@@ -19,7 +19,7 @@ use wire::headers::WWW_AUTHENTICATE;
 use wire::versions::ApiVersion;
 use zeroize::Zeroizing;
 
-use crate::challenge::{self, same_origin, url_of};
+use crate::challenge::{self, pool_url, same_origin};
 use crate::configuration::{Configuration, Format};
 use crate::error::{Error, code_of};
 use crate::surroundings::Secret;
@@ -51,7 +51,7 @@ impl Connection {
     /// # Errors
     /// [`Error::File`] if the file of certificates cannot be read, [`Error::Configuration`] if there is none in it.
     pub(crate) fn new(configuration: Configuration) -> Result<Self, Error> {
-        let pool = url_of(&configuration.pool);
+        let pool = pool_url(&configuration.pool)?;
         let http = client(&pool, configuration.ca_file.as_deref())?;
         Ok(Self { configuration, http, pool, token: None })
     }
